@@ -1,0 +1,1 @@
+//! What one contending process may believe.
