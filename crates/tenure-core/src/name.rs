@@ -205,10 +205,7 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused_with_the_reason() {
-        assert_eq!(
-            ElectionName::new("").unwrap_err(),
-            NameError::Empty { what: "election name" }
-        );
+        assert_eq!(ElectionName::new("").unwrap_err(), NameError::Empty { what: "election name" });
         let error = CandidateId::new("a b").unwrap_err();
         assert!(matches!(error, NameError::Character { character: ' ', .. }), "{error}");
         assert!(NodeName::new("x".repeat(64)).is_err());

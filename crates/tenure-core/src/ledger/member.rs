@@ -1,0 +1,192 @@
+//! The nodes of the cluster.
+
+use alloc::{collections::BTreeMap, format, string::String};
+use serde::{Deserialize, Serialize};
+
+use super::{EventKind, Outcome, Refusal};
+use crate::{NodeId, NodeName};
+
+/// What a node is to the quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Votes.
+    Voter,
+    /// Receives the log and does not vote (yet).
+    Learner,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: NodeName,
+    /// Where the other nodes reach it, `host:port`.
+    pub address: String,
+    /// Whether it votes.
+    pub role: Role,
+    /// The data directory it was first heard of with: a node that comes back with another one
+    /// has lost its history and must not vote under its old id.
+    pub directory: Option<u64>,
+}
+
+/// A change of the nodes. Additions, promotions and removals travel as Raft membership
+/// entries, one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberChange {
+    /// A new node, which first only receives the log.
+    Add {
+        /// Its id, never used before.
+        id: NodeId,
+        /// Its name, not in use.
+        name: NodeName,
+        /// Where the other nodes reach it.
+        address: String,
+        /// The data directory it comes with.
+        directory: u64,
+    },
+    /// A learner gets its vote.
+    Promote {
+        /// The learner.
+        id: NodeId,
+    },
+    /// A node leaves for good.
+    Remove {
+        /// The node.
+        id: NodeId,
+    },
+    /// A first node was heard of for the first time.
+    Seen {
+        /// The node.
+        id: NodeId,
+        /// The data directory it came with.
+        directory: u64,
+    },
+}
+
+/// All nodes, and the next free id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    nodes: BTreeMap<NodeId, Member>,
+    /// Highest id ever used: ids are never used again.
+    highest: u64,
+}
+
+impl Members {
+    /// The first nodes of a cluster, all of them voters, numbered from 1 in the order given.
+    #[must_use]
+    pub fn founding(nodes: impl IntoIterator<Item = (NodeName, String)>) -> Self {
+        let mut members = Self::default();
+        for (name, address) in nodes {
+            let id = members.next_id();
+            members.highest = id.get();
+            let member = Member { name, address, role: Role::Voter, directory: None };
+            members.nodes.insert(id, member);
+        }
+        members
+    }
+
+    /// An id that no node has or had.
+    #[must_use]
+    pub fn next_id(&self) -> NodeId {
+        NodeId::new(self.highest + 1).expect("one more than a number is not zero")
+    }
+
+    /// All nodes by id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (NodeId, &Member)> {
+        self.nodes.iter().map(|(&id, member)| (id, member))
+    }
+
+    /// One node.
+    #[must_use]
+    pub fn get(&self, id: NodeId) -> Option<&Member> {
+        self.nodes.get(&id)
+    }
+
+    /// The node of that name.
+    #[must_use]
+    pub fn find(&self, name: &NodeName) -> Option<(NodeId, &Member)> {
+        self.iter().find(|(_, member)| member.name == *name)
+    }
+
+    /// Number of nodes that vote.
+    #[must_use]
+    pub fn voters(&self) -> usize {
+        self.nodes.values().filter(|member| member.role == Role::Voter).count()
+    }
+
+    /// Whether a change would be accepted, without making it.
+    ///
+    /// # Errors
+    /// [`Refusal::Member`] with the reason in words.
+    pub fn check(&self, change: &MemberChange) -> Result<(), Refusal> {
+        let refuse = |why: String| Err(Refusal::Member { why });
+        match change {
+            MemberChange::Add { id, name, .. } => {
+                if let Some((other, _)) = self.find(name) {
+                    return refuse(format!("a node named {name} is a member already (id {other})"));
+                }
+                if id.get() <= self.highest {
+                    return refuse(format!("node id {id} was used before"));
+                }
+                Ok(())
+            }
+            MemberChange::Promote { id } => match self.nodes.get(id) {
+                Some(_) => Ok(()),
+                None => refuse(format!("node {id} is not a member")),
+            },
+            MemberChange::Remove { id } => match self.nodes.get(id) {
+                Some(member) if member.role == Role::Voter && self.voters() == 1 => {
+                    refuse(format!("{} is the last voter", member.name))
+                }
+                Some(_) => Ok(()),
+                None => refuse(format!("node {id} is not a member")),
+            },
+            MemberChange::Seen { id, directory } => match self.nodes.get(id) {
+                Some(member) if member.directory.is_some_and(|known| known != *directory) => {
+                    refuse(format!("{} is known with another data directory", member.name))
+                }
+                Some(_) => Ok(()),
+                None => refuse(format!("node {id} is not a member")),
+            },
+        }
+    }
+
+    /// Makes a change; the event is none when it had been made before.
+    pub(super) fn apply(&mut self, change: MemberChange) -> (Outcome, Option<EventKind>) {
+        if let Err(refusal) = self.check(&change) {
+            return (Outcome::Refused(refusal), None);
+        }
+        match change {
+            MemberChange::Add { id, name, address, directory } => {
+                self.highest = id.get();
+                let event =
+                    EventKind::MemberAdded { id, name: name.clone(), address: address.clone() };
+                let directory = Some(directory);
+                self.nodes.insert(id, Member { name, address, role: Role::Learner, directory });
+                (Outcome::Member { id }, Some(event))
+            }
+            MemberChange::Promote { id } => {
+                let event = self.nodes.get_mut(&id).and_then(|member| {
+                    let promoted = member.role == Role::Learner;
+                    member.role = Role::Voter;
+                    promoted.then(|| EventKind::MemberPromoted { id, name: member.name.clone() })
+                });
+                (Outcome::Member { id }, event)
+            }
+            MemberChange::Remove { id } => {
+                let member = self.nodes.remove(&id);
+                let event = member.map(|member| EventKind::MemberRemoved { id, name: member.name });
+                (Outcome::Member { id }, event)
+            }
+            MemberChange::Seen { id, directory } => {
+                let event = self.nodes.get_mut(&id).and_then(|member| {
+                    let first = member.directory.replace(directory).is_none();
+                    first.then_some(EventKind::MemberSeen { id })
+                });
+                (Outcome::Member { id }, event)
+            }
+        }
+    }
+}
