@@ -1,0 +1,261 @@
+//! Who hears whom among the voters, and the way round a dark link.
+//!
+//! Every voter pings every other one on the direct link, dark or not, and tells in each ping
+//! what it knows of who hears whom. Where two voters do not reach each other but a third
+//! reaches both, frames go through it, once. Every partial partition that leaves the voters
+//! connected through one of them is then no outage at all. Source: M. Alfatafta et al., "Toward
+//! a Generic Fault Tolerance Technique for Partial Network Partitioning" (Nifty), OSDI 2020.
+//!
+//! The rule, for a frame from S to D. Links have a direction: S→D is alive if **D** hears S, and
+//! only D can say so.
+//! 1. D's row is fresh (its version moved within twice the dark time, by whatever way it came
+//!    here): the link is alive if the row names S, and dark if not. A cut in one direction only
+//!    is told by the other end through a third voter, or directly where the way back is open.
+//! 2. D's row is stale: D is dead, or is heard by nobody whom S hears. The link is then alive if
+//!    S itself has heard D on it, in the other direction, within the dark time.
+//! 3. A voter V is a way round if V's fresh row names S and D's fresh row names V. While D's
+//!    row is stale, V's row naming D has to do for the last hop.
+//! 4. Nothing known yet means alive: at the start all links are taken to be heard for one dark
+//!    time.
+//!
+//! A wrong belief costs one lost frame or one hop, never safety. Learners have no rows: frames
+//! to and from them go directly.
+
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use tenure_core::{Moment, NodeId};
+
+/// Versions count pings, so an honest one never gets here; it bounds what a damaged frame can
+/// do to the counting.
+const LARGEST_VERSION: u64 = 1 << 62;
+
+/// A change is passed on at once, but not more often than this fraction of the ping interval.
+const HURRY: u32 = 10;
+
+/// What one voter hears, as told by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Row {
+    node: NodeId,
+    /// Goes up with every ping of that voter.
+    version: u64,
+    /// The voters it has heard on their direct links within the dark time.
+    hears: BTreeSet<NodeId>,
+}
+
+/// All rows that the sender knows. Opaque to everybody but this module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rows(Vec<Row>);
+
+/// How to send a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// On the direct link.
+    Direct,
+    /// To this voter, which passes it on.
+    Via(NodeId),
+    /// No way is believed to be open. Send directly if there is a connection, and expect the
+    /// frame to be lost.
+    Dark,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    version: u64,
+    hears: BTreeSet<NodeId>,
+    /// When the version last moved, by this node's clock.
+    moved: Moment,
+}
+
+/// Reachability between voters as one of them knows it.
+///
+/// Inputs: `set_voters`, `heard`, `on_ping`; outputs: `pings_due`, `route`, `next_deadline`.
+/// Moments never go back.
+#[derive(Clone, Debug)]
+pub(crate) struct Mesh {
+    me: NodeId,
+    dark_after: Duration,
+    ping_every: Duration,
+    /// The other voters, with when each was last heard directly.
+    peers: BTreeMap<NodeId, Option<Moment>>,
+    /// Rows of the other voters.
+    rows: BTreeMap<NodeId, Known>,
+    voter: bool,
+    version: u64,
+    /// What the last ping said.
+    told: BTreeSet<NodeId>,
+    last_ping: Option<Moment>,
+    /// Another voter's row changed: the others should know before the next regular ping.
+    hurry: bool,
+}
+
+impl Mesh {
+    /// A link is dark after `dark_after` without a frame; two to three times `ping_every` is
+    /// sane, and less than the election time-out, so that the way round is found before anybody
+    /// misses the leader.
+    pub(crate) fn new(me: NodeId, dark_after: Duration, ping_every: Duration) -> Self {
+        Self {
+            me,
+            dark_after,
+            ping_every,
+            peers: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            voter: false,
+            version: 0,
+            told: BTreeSet::new(),
+            last_ping: None,
+            hurry: false,
+        }
+    }
+
+    /// The present voters. Others are reached directly or not at all.
+    pub(crate) fn set_voters(&mut self, voters: &[NodeId]) {
+        self.voter = voters.contains(&self.me);
+        let others = || voters.iter().filter(|id| **id != self.me);
+        self.peers.retain(|id, _| voters.contains(id));
+        for id in others() {
+            self.peers.entry(*id).or_insert(None);
+        }
+        self.rows.retain(|id, _| voters.contains(id));
+    }
+
+    /// A frame came from this node on its direct link. A relayed frame counts for the voter
+    /// that passed it on, and proves nothing about who wrote it.
+    pub(crate) fn heard(&mut self, from: NodeId, now: Moment) {
+        if let Some(at) = self.peers.get_mut(&from) {
+            *at = Some(at.map_or(now, |at| at.max(now)));
+        }
+    }
+
+    /// A ping came from this node on its direct link.
+    pub(crate) fn on_ping(&mut self, from: NodeId, rows: Rows, now: Moment) {
+        self.heard(from, now);
+        if !self.voter || !self.peers.contains_key(&from) {
+            return;
+        }
+        // One row per voter is all that an honest ping has.
+        for row in rows.0.into_iter().take(self.peers.len() + 1) {
+            if row.version > LARGEST_VERSION {
+                continue;
+            }
+            if row.node == self.me {
+                // From before a restart: get ahead of it, or nobody would believe the new rows.
+                self.version = self.version.max(row.version);
+            } else if self.peers.contains_key(&row.node) {
+                self.take(row, now);
+            }
+        }
+    }
+
+    fn take(&mut self, row: Row, now: Moment) {
+        let Row { node, version, hears } = row;
+        let hears: BTreeSet<NodeId> =
+            hears.into_iter().filter(|id| *id == self.me || self.peers.contains_key(id)).collect();
+        let before = self.rows.get(&node);
+        if before.is_some_and(|before| before.version >= version) {
+            return;
+        }
+        self.hurry |= before.is_some_and(|before| before.hears != hears);
+        self.rows.insert(node, Known { version, hears, moved: now });
+    }
+
+    /// Pings to send now, each on the direct link whatever [`Mesh::route`] says: they are how a
+    /// dark link is found to be alive again.
+    pub(crate) fn pings_due(&mut self, now: Moment) -> Vec<(NodeId, Rows)> {
+        // The first look at the clock: whoever has not been heard yet counts as heard now.
+        for at in self.peers.values_mut() {
+            at.get_or_insert(now);
+        }
+        if !self.voter || self.peers.is_empty() || now < self.ping_at(now) {
+            return Vec::new();
+        }
+        let hears = self.hears(now);
+        self.version = self.version.saturating_add(1).min(LARGEST_VERSION);
+        self.told.clone_from(&hears);
+        self.last_ping = Some(now);
+        self.hurry = false;
+        let own = Row { node: self.me, version: self.version, hears };
+        let others = self.rows.iter().map(|(node, known)| Row {
+            node: *node,
+            version: known.version,
+            hears: known.hears.clone(),
+        });
+        let rows = Rows(core::iter::once(own).chain(others).collect());
+        self.peers.keys().map(|id| (*id, rows.clone())).collect()
+    }
+
+    /// When the next ping is due: soon after a change, regularly otherwise.
+    fn ping_at(&self, now: Moment) -> Moment {
+        let Some(last) = self.last_ping else { return Moment::default() };
+        let hurry = self.hurry || self.hears(now) != self.told;
+        last + if hurry { self.ping_every / HURRY } else { self.ping_every }
+    }
+
+    /// When [`Mesh::pings_due`] should be called at the latest. None when this node is no voter
+    /// or the only one.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        if !self.voter || self.peers.is_empty() {
+            return None;
+        }
+        let Some(last) = self.last_ping else { return Some(Moment::default()) };
+        let ping = self.ping_at(last);
+        // A peer that goes dark before that is told about at once.
+        let going_dark = self.told.iter().filter_map(|id| self.peers.get(id).copied().flatten());
+        let soonest = last + self.ping_every / HURRY;
+        let dark =
+            going_dark.map(|at| (at + self.dark_after + Duration::from_nanos(1)).max(soonest));
+        Some(dark.fold(ping, Moment::min))
+    }
+
+    fn is_dark(&self, peer: NodeId, now: Moment) -> bool {
+        match self.peers.get(&peer) {
+            Some(Some(at)) => now.since(*at) > self.dark_after,
+            _ => false,
+        }
+    }
+
+    fn hears(&self, now: Moment) -> BTreeSet<NodeId> {
+        self.peers.keys().filter(|id| !self.is_dark(**id, now)).copied().collect()
+    }
+
+    /// How to send a frame of this node's own to another node.
+    pub(crate) fn route(&self, to: NodeId, now: Moment) -> Route {
+        if !self.voter || !self.peers.contains_key(&to) {
+            return Route::Direct;
+        }
+        let reaches = match self.fresh(to, now) {
+            Some(row) => row.hears.contains(&self.me),
+            None => !self.is_dark(to, now),
+        };
+        if reaches {
+            return Route::Direct;
+        }
+        let way = self.peers.keys().find(|via| **via != to && self.leads_to(**via, to, now));
+        way.map_or(Route::Dark, |via| Route::Via(*via))
+    }
+
+    /// Whether a frame of mine to `to` gets there through `via`.
+    fn leads_to(&self, via: NodeId, to: NodeId, now: Moment) -> bool {
+        let Some(hop) = self.fresh(via, now) else { return false };
+        let last_hop = match self.fresh(to, now) {
+            Some(row) => row.hears.contains(&via),
+            None => hop.hears.contains(&to),
+        };
+        hop.hears.contains(&self.me) && last_hop
+    }
+
+    fn fresh(&self, node: NodeId, now: Moment) -> Option<&Known> {
+        self.rows.get(&node).filter(|row| now.since(row.moved) <= self.dark_after * 2)
+    }
+
+    /// Whether this node, having got a frame that is not for it, may pass it on: once, between
+    /// two other voters. `relayed` frames have used up their hop.
+    pub(crate) fn may_relay(&self, from: NodeId, to: NodeId, relayed: bool) -> bool {
+        let between_peers = self.peers.contains_key(&from) && self.peers.contains_key(&to);
+        self.voter && !relayed && from != to && between_peers
+    }
+}
+
+#[cfg(test)]
+mod tests;

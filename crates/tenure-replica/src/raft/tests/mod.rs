@@ -1,0 +1,8 @@
+//! The wrapped library under a simulated network, disk and clock.
+
+mod elections;
+mod garbage;
+mod membership;
+mod net;
+mod partitions;
+mod persistence;

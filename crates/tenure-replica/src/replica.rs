@@ -1,0 +1,552 @@
+//! The machine: inputs in, outputs out.
+
+mod apply;
+mod leader;
+mod peers;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use core::time::Duration;
+use tenure_core::{
+    Incarnation, Moment, NodeId, RequestId, SessionId, WallTime,
+    ledger::{Event, Ledger, Outcome, Refusal},
+    timing::Drift,
+};
+
+use crate::{
+    PeerBody, PeerFrame, PeerStatus, Persist, RaftRole, Restored, Status, Wish,
+    codec::{self, DecodeError},
+    contact::Contact,
+    mesh::Mesh,
+    raft::{Consensus, ConsensusConfig, ConsensusError, Founding, Standing},
+    requests::Requests,
+    rounds::{Questions, Waiter},
+    takeover::Takeover,
+};
+use leader::Leading;
+
+/// How a replica is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// Random number of the data directory.
+    pub directory: u64,
+    /// Time between two signs of life of the Raft leader. Default 50 ms.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for one to two of these asks for votes. At least three
+    /// heartbeats. Default 500 ms.
+    pub election_timeout: Duration,
+    /// Bound on clock rates.
+    pub drift: Drift,
+    /// How long a wish may wait for its outcome before it is reported as unknown. Default 5 s.
+    pub patience: Duration,
+    /// Snapshot after this many applied entries. Default 4096.
+    pub snapshot_every: u64,
+    /// Learners that have caught up get a vote while there are fewer voters. Default 5.
+    pub voters: usize,
+}
+
+impl Config {
+    /// The defaults for this node.
+    #[must_use]
+    pub fn new(id: NodeId, directory: u64) -> Self {
+        Self {
+            id,
+            directory,
+            heartbeat: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(500),
+            drift: Drift::default(),
+            patience: Duration::from_secs(5),
+            snapshot_every: 4096,
+            voters: 5,
+        }
+    }
+
+    /// Length of the Raft library's tick: heartbeats and timeouts are multiples of it.
+    fn tick(&self) -> Duration {
+        (self.heartbeat / 5).max(Duration::from_millis(1))
+    }
+
+    /// A direct link that was silent for this long is taken for dark.
+    fn dark_after(&self) -> Duration {
+        self.heartbeat * 3
+    }
+}
+
+/// The time, as the shell read it.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For deadlines.
+    pub moment: Moment,
+    /// For history.
+    pub wall: WallTime,
+}
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Nothing but time.
+    Tick,
+    /// A frame arrived over the connection with `link`.
+    Peer {
+        /// The node at the other end of the connection.
+        link: NodeId,
+        /// What it sent, perhaps for somebody else.
+        frame: PeerFrame,
+    },
+    /// A connection with this node exists.
+    PeerUp(NodeId),
+    /// The last connection with this node broke. Deliver it after the frames that came before.
+    PeerLost {
+        /// The node.
+        peer: NodeId,
+        /// Whether the death of its process is proved.
+        proven: bool,
+    },
+    /// A client of this node asks.
+    Asked {
+        /// The shell's key of the client.
+        client: u64,
+        /// The client's own number for the question.
+        number: u64,
+        /// The question.
+        ask: Ask,
+    },
+    /// The disk has everything up to this [`Persist::number`].
+    Persisted(u64),
+    /// This process was seen dead, by a pidfd that was taken race-free.
+    Died {
+        /// The process.
+        process: Incarnation,
+        /// When that was seen.
+        observed: WallTime,
+    },
+}
+
+/// What a client may ask of a replica. Reads that need not be current are answered by the
+/// shell from [`Replica::ledger`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Carry out a wish.
+    Wish(RequestId, Wish),
+    /// Renew these sessions; with none, only confirm that what this node shows is current.
+    Confirm(Vec<SessionId>),
+    /// Hand the Raft leadership to this node, or to the best one.
+    TransferQuorum(Option<NodeId>),
+}
+
+/// What a client is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The wish has this outcome, and this node shows it.
+    Outcome(Outcome),
+    /// A quorum stood behind the Raft leader after the question came; these sessions are gone.
+    Confirmed {
+        /// Sessions that are not open.
+        gone: Vec<SessionId>,
+    },
+    /// Sent on; whether it happens shows in the status.
+    Accepted,
+    /// No quorum answered in time: a wish may still be carried out, its outcome is unknown.
+    Unavailable {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// The shell must do this, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Make it durable, then give [`Input::Persisted`]. What depends on it comes out after.
+    Persist(Persist),
+    /// Send to this neighbour, if there is a connection; frames may be lost.
+    Send {
+        /// The next hop.
+        to: NodeId,
+        /// What to send.
+        frame: PeerFrame,
+    },
+    /// Answer a client.
+    Reply {
+        /// The shell's key of the client.
+        client: u64,
+        /// The client's own number for the question.
+        number: u64,
+        /// The answer.
+        answer: Answer,
+    },
+    /// These changes are committed, and [`Replica::ledger`] shows them.
+    Publish(Vec<Event>),
+    /// The role, the term or the Raft leader changed.
+    Role {
+        /// This node's part.
+        role: RaftRole,
+        /// The term.
+        term: u64,
+        /// Who leads.
+        leader: Option<NodeId>,
+    },
+    /// The node must stop: its log holds what it cannot read, or it was removed.
+    Stop {
+        /// Why, and what to do next.
+        why: String,
+    },
+}
+
+/// Why a replica could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The Raft library refused what the disk gave back. Nothing was changed.
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+    /// The snapshot cannot be read. Nothing was changed.
+    #[error("the snapshot at index {index} cannot be read: {source}")]
+    Snapshot {
+        /// Index of the snapshot.
+        index: u64,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+}
+
+/// One replica of the ledger.
+#[derive(Debug)]
+pub struct Replica {
+    config: Config,
+    consensus: Consensus,
+    ledger: Ledger,
+    mesh: Mesh,
+    contact: Contact,
+    takeover: Takeover,
+    requests: Requests,
+    questions: Questions,
+    /// What only the Raft leader has.
+    leading: Option<Leading>,
+    /// Processes proved dead whose sessions may still be open.
+    dead: BTreeMap<Incarnation, (WallTime, Moment)>,
+    standing: Standing,
+    next_tick: Moment,
+    next_report: Moment,
+    applied_since_snapshot: u64,
+    said_hello: Option<NodeId>,
+    outputs: VecDeque<Output>,
+}
+
+/// Time after which a wish or a proof of death is sent to the Raft leader again.
+const SEND_AGAIN: Duration = Duration::from_millis(250);
+/// For how long a dead process is remembered.
+const DEAD_FOR: Duration = Duration::from_secs(60);
+
+impl Replica {
+    /// Starts from what the disk gave back, or, on a new disk, from `founding`: the ledger of a
+    /// new cluster, the same on every founding node. A node that joins a running cluster has
+    /// neither.
+    ///
+    /// # Errors
+    /// [`StartError`] when what the disk gave back cannot be used; nothing was changed.
+    pub fn start(
+        config: Config,
+        restored: Restored,
+        founding: Option<Ledger>,
+        seed: u64,
+        now: Now,
+    ) -> Result<Self, StartError> {
+        let founded = founding.as_ref().and_then(|ledger| {
+            let membership = apply::membership_of(ledger)?;
+            Some(Founding { membership, data: codec::encode(ledger) })
+        });
+        let ledger = match &restored.snapshot {
+            Some(snapshot) => codec::decode(&snapshot.data)
+                .map_err(|source| StartError::Snapshot { index: snapshot.index, source })?,
+            None => founding.unwrap_or_default(),
+        };
+        let ticks = |duration: Duration| {
+            usize::try_from(duration.as_nanos() / config.tick().as_nanos()).unwrap_or(usize::MAX)
+        };
+        let settings = ConsensusConfig {
+            id: config.id,
+            heartbeat_ticks: ticks(config.heartbeat),
+            election_ticks: ticks(config.election_timeout),
+        };
+        let consensus = Consensus::new(settings, restored, founded, seed)?;
+        let mut replica = Self {
+            mesh: Mesh::new(config.id, config.dark_after(), config.heartbeat),
+            ledger,
+            contact: Contact::default(),
+            takeover: Takeover::default(),
+            requests: Requests::default(),
+            questions: Questions::default(),
+            leading: None,
+            dead: BTreeMap::new(),
+            standing: consensus.standing(),
+            consensus,
+            next_tick: now.moment + config.tick(),
+            next_report: now.moment,
+            applied_since_snapshot: 0,
+            said_hello: None,
+            outputs: VecDeque::new(),
+            config,
+        };
+        replica.members_changed();
+        replica.settle(now);
+        Ok(replica)
+    }
+
+    /// Takes one input in. Moments never go back.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        self.pass_time(now);
+        match input {
+            Input::Tick => {}
+            Input::Peer { link, frame } => self.on_frame(link, frame, now),
+            Input::PeerUp(peer) => self.mesh.heard(peer, now.moment),
+            Input::PeerLost { peer, proven } => self.on_peer_lost(peer, proven, now),
+            Input::Asked { client, number, ask } => {
+                self.on_ask(Waiter { client, number }, ask, now);
+            }
+            Input::Persisted(number) => self.consensus.persisted(number),
+            Input::Died { process, observed } => self.on_death(process, observed, now),
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Tick`] must be given at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Moment {
+        let ticks = u32::try_from(self.consensus.ticks_until_action()).unwrap_or(u32::MAX);
+        let tick = self.next_tick + self.config.tick() * ticks.saturating_sub(1);
+        let patience = self.config.heartbeat;
+        [
+            self.mesh.next_deadline(),
+            self.takeover.next_deadline(),
+            self.requests.next_deadline(),
+            self.questions.next_deadline(patience),
+            self.leading.as_ref().and_then(Leading::next_deadline),
+            (!self.dead_with_sessions().is_empty()).then_some(self.next_report),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(tick, Moment::min)
+    }
+
+    /// The state that the committed log has led to, as far as this node has applied it.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// How long ago a quorum last stood behind what [`Replica::ledger`] shows; none when this
+    /// node never knew.
+    #[must_use]
+    pub fn contact_age(&self, now: Moment) -> Option<Duration> {
+        self.contact_moment(now).map(|at| now.since(at))
+    }
+
+    /// Why this node cannot know who leads, in words.
+    #[must_use]
+    pub fn why_unknown(&self, now: Moment) -> String {
+        let voters = &self.consensus.membership().voters;
+        let limit = self.config.election_timeout;
+        let name = |id: &NodeId| match self.ledger.members().get(*id) {
+            Some(member) => member.name.to_string(),
+            None => format!("node {id}"),
+        };
+        let live =
+            |id: &&NodeId| **id == self.config.id || self.contact.heard_within(**id, limit, now);
+        let reachable: Vec<_> = voters.iter().filter(live).map(name).collect();
+        let needed = voters.len() / 2 + 1;
+        if voters.is_empty() {
+            return String::from("this node has not joined a quorum yet");
+        }
+        if reachable.len() < needed {
+            return format!(
+                "no quorum: {} of {} voters reachable ({}), {needed} needed",
+                reachable.len(),
+                voters.len(),
+                reachable.join(", "),
+            );
+        }
+        String::from("no Raft leader yet: an election is under way")
+    }
+
+    /// This replica at this moment.
+    #[must_use]
+    pub fn status(&self, now: Moment) -> Status {
+        let Standing { role, term, leader } = self.standing;
+        let limit = self.config.election_timeout;
+        let others = self.ledger.members().iter().filter(|(id, _)| *id != self.config.id);
+        Status {
+            id: self.config.id,
+            role,
+            term,
+            leader,
+            committed: self.consensus.committed(),
+            applied: self.consensus.applied(),
+            last_index: self.consensus.last_index(),
+            contact_age: self.contact_age(now),
+            peers: others
+                .map(|(id, _)| PeerStatus {
+                    id,
+                    reachable: self.contact.heard_within(id, limit, now),
+                    matched: self.consensus.matched(id),
+                })
+                .collect(),
+        }
+    }
+
+    fn contact_moment(&self, now: Moment) -> Option<Moment> {
+        if self.leading.is_some() {
+            self.contact.as_leader(self.config.id, &self.consensus.membership().voters, now)
+        } else {
+            self.contact.as_follower()
+        }
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        self.standing.leader
+    }
+
+    // Clients
+
+    fn on_ask(&mut self, waiter: Waiter, ask: Ask, now: Now) {
+        match ask {
+            Ask::Wish(request, wish) => {
+                if !self.requests.add(request, waiter, now.wall, wish, now.moment) {
+                    let why = String::from("this node has too many requests under way");
+                    self.reply(waiter, Answer::Unavailable { why });
+                }
+            }
+            Ask::Confirm(sessions) => self.questions.ask(waiter, sessions),
+            Ask::TransferQuorum(to) => {
+                let answer = match self.leader() {
+                    Some(_) => Answer::Accepted,
+                    None => Answer::Unavailable { why: self.why_unknown(now.moment) },
+                };
+                self.to_leader(PeerBody::TransferQuorum { to }, now);
+                self.reply(waiter, answer);
+            }
+        }
+    }
+
+    fn reply(&mut self, waiter: Waiter, answer: Answer) {
+        let Waiter { client, number } = waiter;
+        self.outputs.push_back(Output::Reply { client, number, answer });
+    }
+
+    fn refuse(&mut self, request: RequestId, refusal: &Refusal) {
+        for waiter in self.requests.take(request) {
+            self.reply(waiter, Answer::Outcome(Outcome::Refused(refusal.clone())));
+        }
+    }
+
+    fn on_death(&mut self, process: Incarnation, observed: WallTime, now: Now) {
+        self.dead.entry(process).or_insert((observed, now.moment));
+        self.next_report = now.moment;
+    }
+
+    // Time and effects
+
+    fn pass_time(&mut self, now: Now) {
+        let tick = self.config.tick();
+        let behind = now.moment.since(self.next_tick);
+        if behind > self.config.election_timeout {
+            // This process slept. What others sent meanwhile is still unread, so the silence
+            // proves nothing: let one tick pass and read first.
+            self.next_tick = now.moment;
+        }
+        while self.next_tick <= now.moment {
+            self.next_tick = self.next_tick + tick;
+            self.consensus.tick();
+        }
+        for (to, rows) in self.mesh.pings_due(now.moment) {
+            let frame = self.frame(to, PeerBody::Ping(rows), now);
+            self.outputs.push_back(Output::Send { to, frame });
+        }
+        let patience = self.config.patience;
+        let lost = self.requests.give_up(now.moment, patience);
+        let unanswered = self.questions.give_up(now.moment, patience);
+        if !lost.is_empty() || !unanswered.is_empty() {
+            let why = self.why_unknown(now.moment);
+            for waiter in lost.into_iter().chain(unanswered) {
+                self.reply(waiter, Answer::Unavailable { why: why.clone() });
+            }
+        }
+    }
+
+    /// Carries out everything that follows from the input, until nothing does.
+    fn settle(&mut self, now: Now) {
+        self.attempt_takeover(now);
+        self.lead(now);
+        self.send_wishes(now);
+        while let Some(ready) = self.consensus.ready() {
+            self.carry_out(ready, now);
+            self.lead(now);
+            self.send_wishes(now);
+        }
+        for confirmation in self.questions.ready(self.consensus.applied()) {
+            let answer = Answer::Confirmed { gone: confirmation.gone };
+            self.reply(confirmation.waiter, answer);
+        }
+        self.snapshot_if_due();
+    }
+
+    fn send_wishes(&mut self, now: Now) {
+        let Some(_) = self.leader() else { return };
+        for (request, at, wish) in self.requests.due(now.moment, SEND_AGAIN) {
+            self.to_leader(PeerBody::Wish { request, at, wish }, now);
+        }
+        while let Some((number, sessions)) = self.questions.next(now.moment, self.config.heartbeat)
+        {
+            self.to_leader(PeerBody::Confirm { number, sessions }, now);
+        }
+        if !self.dead.is_empty() && self.next_report <= now.moment {
+            self.next_report = now.moment + SEND_AGAIN;
+            self.report_deaths(now);
+        }
+        self.say_hello(now);
+    }
+
+    /// Tells the Raft leader, itself included.
+    fn to_leader(&mut self, body: PeerBody, now: Now) {
+        match self.leader() {
+            Some(leader) if leader == self.config.id => {
+                self.on_body(self.config.id, body, now);
+            }
+            Some(leader) => self.send(leader, body, now),
+            None => {}
+        }
+    }
+
+    fn report_deaths(&mut self, now: Now) {
+        for process in self.dead_with_sessions() {
+            if let Some(&(observed, _)) = self.dead.get(&process) {
+                self.to_leader(PeerBody::Dead { process, observed }, now);
+            }
+        }
+        // A session that was asked for just before the death may still be in the log's way.
+        self.dead.retain(|_, (_, seen)| now.moment.since(*seen) < DEAD_FOR);
+    }
+
+    fn dead_with_sessions(&self) -> Vec<Incarnation> {
+        let open = |process: &Incarnation| self.ledger.sessions_of(*process).next().is_some();
+        self.dead.keys().copied().filter(open).collect()
+    }
+
+    /// A first node tells which data directory it carries, so that it cannot come back with an
+    /// empty one under its old id.
+    fn say_hello(&mut self, now: Now) {
+        let unknown = |member: &tenure_core::ledger::Member| member.directory.is_none();
+        let leader = self.leader();
+        if self.said_hello != leader
+            && self.ledger.members().get(self.config.id).is_some_and(unknown)
+        {
+            self.said_hello = leader;
+            self.to_leader(PeerBody::Hello { directory: self.config.directory }, now);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! From the log into the ledger, and out to disk, peers and clients.
+
+use tenure_core::{
+    NodeId,
+    ledger::{self, Command, Event, EventKind, Ledger, MemberChange, Outcome},
+};
+
+use super::{Now, Output, Replica};
+use crate::{
+    Answer, Entry, EntryKind, Membership, PeerBody, RaftRole, Snapshot,
+    codec::{self, DecodeError},
+    proposal::{MemberProposal, Proposal},
+    raft::{MembershipChange, Ready, Standing},
+};
+
+/// Log size after which a snapshot is made even when few entries were applied.
+const SNAPSHOT_BYTES: usize = 8 << 20;
+
+impl Replica {
+    /// Carries out what the Raft library has ready.
+    pub(super) fn carry_out(&mut self, ready: Ready, now: Now) {
+        if let Some(snapshot) = &ready.install {
+            self.install(snapshot, now);
+        }
+        self.note_role(now);
+        // These may leave before the write below is durable; what may not is held back inside
+        // the consensus until `Persisted`.
+        for message in ready.messages {
+            self.send(message.to(), PeerBody::Raft(Box::new(message)), now);
+        }
+        if let Some(persist) = ready.persist {
+            self.outputs.push_back(Output::Persist(persist));
+        }
+        for entry in &ready.committed {
+            self.apply(entry, now);
+        }
+        if let Some(last) = ready.committed.last() {
+            self.consensus.applied_to(last.index);
+        }
+        if let Some(leading) = &mut self.leading {
+            leading.confirmed.extend(ready.barriers.iter().map(|b| (b.ctx, b.index)));
+        }
+    }
+
+    /// Compares role, term and leader with what was last told, and acts on a change.
+    pub(super) fn note_role(&mut self, now: Now) {
+        let standing = self.consensus.standing();
+        let before = std::mem::replace(&mut self.standing, standing);
+        if standing == before {
+            return;
+        }
+        let Standing { role, term, leader } = standing;
+        if role != RaftRole::Leader {
+            self.leading = None;
+        } else if before.role != RaftRole::Leader || before.term != term {
+            self.start_leading(now);
+        }
+        if leader.is_some() && (leader != before.leader || term != before.term) {
+            self.takeover.end();
+            self.requests.send_all(now.moment);
+            self.questions.ask_again();
+            self.next_report = now.moment;
+        }
+        self.outputs.push_back(Output::Role { role, term, leader });
+    }
+
+    fn install(&mut self, snapshot: &Snapshot, now: Now) {
+        match codec::decode::<Ledger>(&snapshot.data) {
+            Ok(ledger) => {
+                self.ledger = ledger;
+                self.members_changed();
+                self.applied_since_snapshot = 0;
+                self.next_report = now.moment;
+                self.outputs.push_back(Output::Publish(Vec::new()));
+            }
+            Err(error) => self.stop_unreadable("snapshot", snapshot.index, &error),
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, now: Now) {
+        self.applied_since_snapshot += 1;
+        match entry.kind {
+            // A new Raft leader's first entry.
+            EntryKind::Command if entry.data.is_empty() => {}
+            EntryKind::Command => match codec::decode::<Proposal>(&entry.data) {
+                Ok(proposal) => {
+                    let Proposal { request, at, command } = proposal;
+                    let applied = self.ledger.apply(request, at, command);
+                    self.publish(applied.events, now);
+                    self.answer(request, &applied.outcome);
+                }
+                Err(error) => self.stop_unreadable("entry", entry.index, &error),
+            },
+            EntryKind::Membership => match codec::decode::<MemberProposal>(&entry.data) {
+                Ok(proposal) => self.apply_member(proposal, now),
+                Err(error) => self.stop_unreadable("entry", entry.index, &error),
+            },
+        }
+    }
+
+    fn apply_member(&mut self, proposal: MemberProposal, now: Now) {
+        let MemberProposal { request, at, change } = proposal;
+        let raft_change = match change {
+            MemberChange::Add { id, .. } => Some(MembershipChange::AddLearner(id)),
+            MemberChange::Promote { id } => Some(MembershipChange::AddVoter(id)),
+            MemberChange::Remove { id } => Some(MembershipChange::Remove(id)),
+            MemberChange::Seen { .. } => None,
+        };
+        let applied = self.ledger.apply(request, at, Command::Member(change));
+        let refused = matches!(applied.outcome, Outcome::Refused(_));
+        self.consensus.apply_membership(raft_change.filter(|_| !refused));
+        self.members_changed();
+        self.publish(applied.events, now);
+        self.answer(request, &applied.outcome);
+    }
+
+    fn answer(&mut self, request: Option<tenure_core::RequestId>, outcome: &Outcome) {
+        for waiter in request.map(|id| self.requests.take(id)).unwrap_or_default() {
+            self.reply(waiter, Answer::Outcome(outcome.clone()));
+        }
+    }
+
+    fn publish(&mut self, events: Vec<Event>, now: Now) {
+        if events.is_empty() {
+            return;
+        }
+        for event in &events {
+            if let Some(leading) = &mut self.leading {
+                leading.clocks.applied(&self.ledger, event, now.moment);
+            }
+            match &event.kind {
+                // A session that was opened by a process that is dead by now.
+                EventKind::SessionOpened { session, .. }
+                    if self.dead.contains_key(&session.process) =>
+                {
+                    self.next_report = now.moment;
+                }
+                EventKind::MemberRemoved { id, name } if *id == self.config.id => {
+                    let why = format!(
+                        "{name} was removed from the cluster; its data directory is of no more \
+                         use. To bring this host back: `tenure node --join` with an empty one"
+                    );
+                    self.outputs.push_back(Output::Stop { why });
+                }
+                _ => {}
+            }
+        }
+        self.outputs.push_back(Output::Publish(events));
+    }
+
+    pub(super) fn members_changed(&mut self) {
+        let membership = self.consensus.membership();
+        self.mesh.set_voters(&membership.voters);
+    }
+
+    pub(super) fn snapshot_if_due(&mut self) {
+        let full = self.applied_since_snapshot >= self.config.snapshot_every
+            || self.consensus.bytes_since_snapshot() >= SNAPSHOT_BYTES;
+        if (full || self.consensus.wants_snapshot())
+            && self.consensus.offer_snapshot(codec::encode(&self.ledger)).is_some()
+        {
+            self.applied_since_snapshot = 0;
+        }
+    }
+
+    fn stop_unreadable(&mut self, what: &str, index: u64, error: &DecodeError) {
+        let why = format!(
+            "the {what} at index {index} of the committed log cannot be read: {error}. Going on \
+             would make this node differ from the others"
+        );
+        self.outputs.push_back(Output::Stop { why });
+    }
+}
+
+/// The Raft membership that a ledger's members stand for.
+pub(super) fn membership_of(ledger: &Ledger) -> Option<Membership> {
+    let of_role = |role: ledger::Role| -> Vec<NodeId> {
+        let members = ledger.members().iter();
+        members.filter(|(_, member)| member.role == role).map(|(id, _)| id).collect()
+    };
+    let membership = Membership {
+        voters: of_role(ledger::Role::Voter),
+        learners: of_role(ledger::Role::Learner),
+    };
+    (!membership.voters.is_empty()).then_some(membership)
+}

@@ -1,0 +1,248 @@
+//! What only the Raft leader does: propose, keep the clocks, answer for the quorum.
+
+use std::collections::VecDeque;
+
+use tenure_core::{
+    Moment, NodeId, RequestId, WallTime,
+    ledger::{Command, MemberChange, Refusal, Role},
+};
+
+use super::{Now, Replica};
+use crate::{
+    MemberWish, PeerBody, Proposal, Wish,
+    clocks::Clocks,
+    codec,
+    proposal::MemberProposal,
+    raft::MembershipChange,
+    rounds::{Question, Rounds},
+};
+
+/// A learner whose log ends this close to the commit index has caught up.
+const CAUGHT_UP: u64 = 16;
+
+#[derive(Debug)]
+pub(super) struct MemberRequest {
+    from: NodeId,
+    request: Option<RequestId>,
+    at: WallTime,
+    wish: MemberWish,
+}
+
+/// State that lives as long as one leadership of the Raft group.
+#[derive(Debug)]
+pub(super) struct Leading {
+    pub(super) clocks: Clocks,
+    rounds: Rounds,
+    /// Rounds that a quorum confirmed, with what must be applied before they are answered.
+    pub(super) confirmed: VecDeque<(u64, u64)>,
+    members: VecDeque<MemberRequest>,
+}
+
+impl Leading {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.clocks.next_deadline()
+    }
+}
+
+impl Replica {
+    pub(super) fn start_leading(&mut self, now: Now) {
+        self.leading = Some(Leading {
+            clocks: Clocks::start(self.config.drift, &self.ledger, now.moment),
+            rounds: Rounds::default(),
+            confirmed: VecDeque::new(),
+            members: VecDeque::new(),
+        });
+    }
+
+    /// Does what is due for the Raft leader.
+    pub(super) fn lead(&mut self, now: Now) {
+        let Some(leading) = &mut self.leading else { return };
+        for command in leading.clocks.due(now.moment) {
+            self.propose(None, now.wall, command);
+        }
+        self.run_rounds(now);
+        self.change_members(now);
+    }
+
+    fn run_rounds(&mut self, now: Now) {
+        let Some(leading) = &mut self.leading else { return };
+        if let Some(round) = leading.rounds.begin(now.moment, self.config.heartbeat)
+            && self.consensus.read_barrier(round)
+        {
+            leading.rounds.began(round, now.moment);
+        }
+        let applied = self.consensus.applied();
+        while let Some(&(round, index)) = leading.confirmed.front() {
+            if index > applied {
+                break;
+            }
+            leading.confirmed.pop_front();
+            let answers: Vec<_> = leading
+                .rounds
+                .confirmed(round)
+                .into_iter()
+                .map(|question| {
+                    let Question { from, number, mut sessions } = question;
+                    sessions.retain(|&session| !leading.clocks.is_open(session));
+                    (from, PeerBody::Confirmed { number, index, gone: sessions })
+                })
+                .collect();
+            for (from, body) in answers {
+                self.send(from, body, now);
+            }
+            let Some(_) = &self.leading else { return };
+            return self.run_rounds(now);
+        }
+    }
+
+    /// Puts a command into the log; without effect when this node does not lead (any more).
+    pub(super) fn propose(&mut self, request: Option<RequestId>, at: WallTime, command: Command) {
+        // Refused only when leadership was lost or is being handed over: whoever asked asks
+        // the next leader again, and clocks start afresh there.
+        let _ = self.consensus.propose(codec::encode(&Proposal { request, at, command }));
+    }
+
+    pub(super) fn on_wish(&mut self, from: NodeId, request: RequestId, at: WallTime, wish: Wish) {
+        let Some(leading) = &mut self.leading else { return };
+        match wish {
+            Wish::Command(command) => self.propose(Some(request), at, command),
+            Wish::Member(wish) => {
+                let known = |other: &MemberRequest| other.request == Some(request);
+                if !leading.members.iter().any(known) {
+                    leading.members.push_back(MemberRequest {
+                        from,
+                        request: Some(request),
+                        at,
+                        wish,
+                    });
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_confirm(
+        &mut self,
+        from: NodeId,
+        number: u64,
+        sessions: Vec<tenure_core::SessionId>,
+        now: Now,
+    ) {
+        let Some(leading) = &mut self.leading else { return };
+        for &session in &sessions {
+            leading.clocks.renew(session, now.moment);
+        }
+        leading.rounds.ask(Question { from, number, sessions });
+    }
+
+    pub(super) fn on_dead(
+        &mut self,
+        process: tenure_core::Incarnation,
+        observed: WallTime,
+        now: Now,
+    ) {
+        let Some(leading) = &mut self.leading else { return };
+        for command in leading.clocks.died(process, observed) {
+            self.propose(None, now.wall, command);
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, from: NodeId, directory: u64, now: Now) {
+        if self.leading.is_some() {
+            let change = MemberChange::Seen { id: from, directory };
+            if self.ledger.members().check(&change).is_ok() {
+                self.propose(None, now.wall, Command::Member(change));
+            }
+        }
+    }
+
+    pub(super) fn on_transfer_quorum(&mut self, to: Option<NodeId>) {
+        if self.leading.is_some()
+            && let Some(to) = to.or_else(|| self.best_other_voter())
+        {
+            self.consensus.transfer_to(to);
+        }
+    }
+
+    /// The voter whose log is furthest, of those that others than this node.
+    fn best_other_voter(&self) -> Option<NodeId> {
+        let voters = self.consensus.membership().voters;
+        let others = voters.into_iter().filter(|voter| *voter != self.config.id);
+        others.max_by_key(|voter| (self.consensus.matched(*voter), std::cmp::Reverse(*voter)))
+    }
+
+    // Membership: one change at a time
+
+    fn change_members(&mut self, now: Now) {
+        let Some(leading) = &mut self.leading else { return };
+        if self.consensus.has_pending_membership() {
+            return;
+        }
+        match leading.members.pop_front() {
+            Some(request) => self.change_member(request, now),
+            None => self.promote_one(now),
+        }
+    }
+
+    fn change_member(&mut self, request: MemberRequest, now: Now) {
+        let MemberRequest { from, request: id, at, wish } = request;
+        let members = self.ledger.members();
+        let change = match wish {
+            MemberWish::Add { name, address, directory } => match members.find(&name) {
+                // The same node asks again because the answer was lost.
+                Some((known, member)) if member.directory == Some(directory) => {
+                    Ok(MemberChange::Seen { id: known, directory })
+                }
+                _ => Ok(MemberChange::Add { id: members.next_id(), name, address, directory }),
+            },
+            MemberWish::Remove { name } => match members.find(&name) {
+                Some((id, _)) => Ok(MemberChange::Remove { id }),
+                None => Err(Refusal::Member { why: format!("no node is named {name}") }),
+            },
+            MemberWish::Promote { id } => Ok(MemberChange::Promote { id }),
+        };
+        let checked = change.and_then(|change| members.check(&change).map(|()| change));
+        match checked {
+            Ok(MemberChange::Remove { id: node }) if node == self.config.id => {
+                // Another leader must remove this one: hand over first; the wish comes again.
+                self.on_transfer_quorum(None);
+            }
+            Ok(change) => self.propose_member(id, at, change),
+            Err(refusal) => {
+                if let Some(request) = id {
+                    self.send(from, PeerBody::Declined { request, refusal }, now);
+                }
+            }
+        }
+    }
+
+    fn propose_member(&mut self, request: Option<RequestId>, at: WallTime, change: MemberChange) {
+        let raft_change = match change {
+            MemberChange::Add { id, .. } => MembershipChange::AddLearner(id),
+            MemberChange::Promote { id } => MembershipChange::AddVoter(id),
+            MemberChange::Remove { id } => MembershipChange::Remove(id),
+            MemberChange::Seen { .. } => {
+                return self.propose(request, at, Command::Member(change));
+            }
+        };
+        let data = codec::encode(&MemberProposal { request, at, change });
+        // Refused only when leadership is being lost: the wish is sent again to the next leader.
+        let _ = self.consensus.propose_membership(raft_change, data);
+    }
+
+    /// Gives its vote to a learner that has caught up, while there are too few voters.
+    fn promote_one(&mut self, now: Now) {
+        let members = self.ledger.members();
+        if members.voters() >= self.config.voters {
+            return;
+        }
+        let behind = self.consensus.committed().saturating_sub(CAUGHT_UP);
+        let ready = members.iter().find(|(id, member)| {
+            member.role == Role::Learner
+                && self.consensus.matched(*id).is_some_and(|matched| matched >= behind)
+                && self.contact.heard_within(*id, self.config.election_timeout, now.moment)
+        });
+        if let Some((id, _)) = ready {
+            self.propose_member(None, now.wall, MemberChange::Promote { id });
+        }
+    }
+}

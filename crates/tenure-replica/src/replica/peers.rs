@@ -1,0 +1,99 @@
+//! Frames from and to the other nodes.
+
+use core::time::Duration;
+use tenure_core::NodeId;
+
+use super::{Now, Output, Replica};
+use crate::{PeerBody, PeerFrame, RaftRole, mesh::Route, takeover::Attempt};
+
+impl Replica {
+    pub(super) fn on_frame(&mut self, link: NodeId, frame: PeerFrame, now: Now) {
+        self.mesh.heard(link, now.moment);
+        if frame.to != self.config.id {
+            let to = frame.to;
+            if frame.from == link && self.mesh.may_relay(link, to, frame.relayed) {
+                let frame = PeerFrame { relayed: true, ..frame };
+                self.outputs.push_back(Output::Send { to, frame });
+            }
+            return;
+        }
+        self.contact.heard(frame.from, now.moment);
+        if let Some(age) = frame.contact_ms
+            && self.leader() == Some(frame.from)
+        {
+            self.contact.follow(Duration::from_millis(u64::from(age)), now.moment);
+        }
+        self.on_body(frame.from, frame.body, now);
+    }
+
+    pub(super) fn on_body(&mut self, from: NodeId, body: PeerBody, now: Now) {
+        match body {
+            PeerBody::Raft(message) => {
+                // A message that cannot be used is dropped like one that was lost.
+                let _ = self.consensus.step(*message);
+            }
+            PeerBody::Ping(rows) => self.mesh.on_ping(from, rows, now.moment),
+            PeerBody::Wish { request, at, wish } => self.on_wish(from, request, at, wish),
+            PeerBody::Declined { request, refusal } => self.refuse(request, &refusal),
+            PeerBody::Confirm { number, sessions } => self.on_confirm(from, number, sessions, now),
+            PeerBody::Confirmed { number, index, gone } => {
+                self.questions.confirmed(number, index, gone);
+            }
+            PeerBody::Dead { process, observed } => self.on_dead(process, observed, now),
+            PeerBody::Hello { directory } => self.on_hello(from, directory, now),
+            PeerBody::TransferQuorum { to } => self.on_transfer_quorum(to),
+        }
+    }
+
+    /// Sends by the direct link, or through a voter that reaches both when it is dark. What is
+    /// for this node itself is taken in at once.
+    pub(super) fn send(&mut self, dst: NodeId, body: PeerBody, now: Now) {
+        if dst == self.config.id {
+            return self.on_body(dst, body, now);
+        }
+        let hop = match self.mesh.route(dst, now.moment) {
+            Route::Via(hop) => hop,
+            Route::Direct | Route::Dark => dst,
+        };
+        let frame = self.frame(dst, body, now);
+        self.outputs.push_back(Output::Send { to: hop, frame });
+    }
+
+    pub(super) fn frame(&self, to: NodeId, body: PeerBody, now: Now) -> PeerFrame {
+        let contact = self.leading.as_ref().and_then(|_| self.contact_age(now.moment));
+        PeerFrame {
+            from: self.config.id,
+            to,
+            relayed: false,
+            contact_ms: contact.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
+            body,
+        }
+    }
+
+    pub(super) fn on_peer_lost(&mut self, peer: NodeId, proven: bool, now: Now) {
+        self.consensus.report_unreachable(peer);
+        let led = self.leader() == Some(peer) || self.takeover.is_about(peer);
+        if !led || !self.consensus.promotable() {
+            return;
+        }
+        let voters = self.consensus.membership().voters;
+        if self.takeover.begin(peer, self.config.id, &voters, proven, now.moment) {
+            self.consensus.forget_leader(peer);
+            self.note_role(now);
+        }
+    }
+
+    pub(super) fn attempt_takeover(&mut self, now: Now) {
+        if self.leader().is_some() {
+            self.takeover.end();
+            return;
+        }
+        match self.takeover.attempt(now.moment) {
+            Some(Attempt::Ask) => _ = self.consensus.campaign(),
+            // A candidate's votes are on their way already; a new term would waste them.
+            Some(Attempt::Forced) if self.standing.role == RaftRole::Candidate => {}
+            Some(Attempt::Forced) => _ = self.consensus.campaign_forced(),
+            None => {}
+        }
+    }
+}
