@@ -1,0 +1,77 @@
+//! Measurements: what they share is here, `failover` is the first of them.
+
+mod etcd;
+mod etcd_candidate;
+mod failover;
+mod floor;
+mod floor_node;
+mod ours;
+mod process;
+mod report;
+mod stats;
+
+use std::ffi::OsString;
+use std::os::unix::process::{CommandExt, parent_id};
+use std::process::Command;
+
+use clap::{Args, Subcommand};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::failure::{Failure, Outcome};
+
+/// The benches.
+#[derive(Subcommand)]
+pub(crate) enum BenchTask {
+    /// kill -9 → the successor holds a committed grant, every node shows it:
+    /// ours, etcd and the floor, interleaved in one run
+    Failover(failover::FailoverArgs),
+}
+
+/// What this program is when a bench runs it once more.
+#[derive(Subcommand)]
+pub(crate) enum ChildTask {
+    FloorNode(floor_node::NodeArgs),
+    EtcdCandidate(etcd_candidate::CandidateArgs),
+    Leashed(LeashedArgs),
+}
+
+/// A program that must not outlive the bench.
+#[derive(Args)]
+pub(crate) struct LeashedArgs {
+    /// The bench's process id
+    parent: u32,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs one bench.
+pub(crate) fn run(task: &BenchTask) -> Outcome {
+    match task {
+        BenchTask::Failover(args) => failover::run(args),
+    }
+}
+
+/// Runs one child of a bench.
+pub(crate) fn child(task: &ChildTask) -> Outcome {
+    match task {
+        ChildTask::FloorNode(args) => floor_node::run(args),
+        ChildTask::EtcdCandidate(args) => etcd_candidate::run(args),
+        ChildTask::Leashed(args) => leashed(args),
+    }
+}
+
+/// Becomes the command, after asking the kernel to kill it with the bench.
+fn leashed(args: &LeashedArgs) -> Outcome {
+    let cannot = |why: std::io::Error| {
+        Failure::new("cannot start a server of the bench", why, "check the command by hand")
+    };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| cannot(error.into()))?;
+    if parent_id() != args.parent {
+        // The bench died before the kernel knew of the leash.
+        return Ok(());
+    }
+    match args.command.split_first() {
+        Some((program, rest)) => Err(cannot(Command::new(program).args(rest).exec())),
+        None => Ok(()),
+    }
+}

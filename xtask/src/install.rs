@@ -1,0 +1,182 @@
+//! Fetches what a bare Debian machine lacks, and says so.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::failure::{Failure, Outcome};
+
+/// Whether the package lists were refreshed by this run already.
+static LISTS_ARE_FRESH: AtomicBool = AtomicBool::new(false);
+
+/// The full path of a program on `PATH`.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Makes sure `git` can be called.
+pub(crate) fn git() -> Outcome {
+    if find("git").is_some() {
+        return Ok(());
+    }
+    package("git", "the tidy checks read the list of tracked files from it")
+}
+
+/// Makes sure `cargo fmt` and `cargo clippy` can be called.
+pub(crate) fn components() -> Outcome {
+    for (component, program, subcommand) in
+        [("rustfmt", "cargo-fmt", "fmt"), ("clippy", "cargo-clippy", "clippy")]
+    {
+        let works = find(program).is_some()
+            && quiet(cargo().args([subcommand, "--version"]).stdin(Stdio::null()));
+        if works {
+            continue;
+        }
+        println!(
+            "    {component} is missing: adding it with rustup (rust-toolchain.toml names it)"
+        );
+        let added = find("rustup").is_some()
+            && Command::new("rustup")
+                .args(["component", "add", component])
+                .status()
+                .is_ok_and(|status| status.success());
+        if !added {
+            return Err(Failure::new(
+                format!("cannot run `cargo {subcommand}`"),
+                format!(
+                    "the Rust component {component} is not installed and rustup could not add it"
+                ),
+                format!("run `rustup component add {component}`, then try again"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Installs one Debian package, as root only.
+fn package(name: &str, purpose: &str) -> Outcome {
+    let by_hand = format!("run `apt-get install {name}` as root, then try again");
+    let missing = format!("the Debian package {name} is missing ({purpose})");
+    if find("apt-get").is_none() {
+        return Err(Failure::new(missing, "there is no apt-get on this machine", by_hand));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(missing, "only root can install it", by_hand));
+    }
+    refresh_lists();
+    println!("    installing the Debian package {name}: {purpose}");
+    let status = apt(["install", "-y", "--no-install-recommends", "-qq", name]).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::new(missing, format!("apt-get ended with {status}"), by_hand)),
+        Err(error) => Err(Failure::new(missing, error, by_hand)),
+    }
+}
+
+/// The path of a program that lives in a Debian package.
+///
+/// When it is not on `PATH`, the package is downloaded with apt-get and
+/// unpacked below `cache`. It is not installed: that needs no root, and a
+/// server package starts no system service behind the user's back.
+///
+/// # Errors
+/// When the program is nowhere and the package cannot be had.
+pub(crate) fn unpacked(
+    program: &str,
+    package: &str,
+    purpose: &str,
+    cache: &Path,
+) -> Outcome<PathBuf> {
+    if let Some(found) = find(program) {
+        return Ok(found);
+    }
+    let root = cache.join(package);
+    let unpacked = root.join("usr/bin").join(program);
+    if unpacked.is_file() {
+        return Ok(unpacked);
+    }
+    let what = format!("cannot get {program} from the Debian package {package} ({purpose})");
+    let next = format!("install it by hand (`apt-get install {package}`), then try again");
+    let fail = |why: String| Failure::new(what.clone(), why, next.clone());
+    if find("apt-get").is_none() || find("dpkg").is_none() {
+        return Err(fail("apt-get and dpkg are not on this machine".into()));
+    }
+    eprintln!("fetching the Debian package {package}: {purpose}");
+    eprintln!("  unpacked in {}, not installed: no service is started", root.display());
+    fs::create_dir_all(&root).map_err(|error| fail(error.to_string()))?;
+    let mut got = download(package, &root);
+    if !got {
+        refresh_lists();
+        got = download(package, &root);
+    }
+    if !got {
+        return Err(fail("`apt-get download` failed".into()));
+    }
+    let archive = fs::read_dir(&root)
+        .map_err(|error| fail(error.to_string()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension() == Some(OsStr::new("deb")))
+        .ok_or_else(|| fail("apt-get downloaded nothing".into()))?;
+    if !quiet(Command::new("dpkg").arg("-x").arg(&archive).arg(&root)) {
+        return Err(fail(format!("`dpkg -x {}` failed", archive.display())));
+    }
+    if !quiet(Command::new(&unpacked).arg("--version")) {
+        return Err(fail(format!("{} does not run", unpacked.display())));
+    }
+    Ok(unpacked)
+}
+
+fn download(package: &str, into: &Path) -> bool {
+    // As root apt drops to a user of its own, who may not write here; running
+    // it as root is what it would fall back to after a warning.
+    quiet(apt(["-o", "APT::Sandbox::User=root", "-qq", "download", package]).current_dir(into))
+}
+
+fn refresh_lists() {
+    if LISTS_ARE_FRESH.swap(true, Ordering::Relaxed) || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    eprintln!("    refreshing Debian's package lists (apt-get update, once)");
+    let refreshed = apt(["update", "-qq"]).status().is_ok_and(|status| status.success());
+    if !refreshed {
+        eprintln!("    apt-get update failed; going on with the lists as they are");
+    }
+}
+
+fn apt<const N: usize>(args: [&str; N]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    command
+}
+
+/// A cargo of the same toolchain, without what the outer cargo set for xtask.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let of_xtask = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST")
+        });
+        if of_xtask {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn quiet(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// The root directory of the workspace.
+pub(crate) fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
