@@ -1,0 +1,274 @@
+//! One task, one closed set of events, one loop: the shell around a replica.
+
+mod clients;
+mod peers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use core::time::Duration;
+use tenure_core::{ClusterId, ElectionName, NodeId, ledger::Event};
+use tenure_replica::{Config, Input, Output, Replica};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{
+    Notice, NodeError,
+    disk::{Disk, DiskEvent},
+    identity::Prepared,
+    reads::Freshness,
+    subscriptions::Subscriptions,
+};
+use crate::{
+    clock,
+    transport::{
+        Identity, LocalEnds, Settings, Transport, TransportEvent, draw_incarnation,
+        this_host,
+    },
+};
+use clients::Clients;
+use peers::Peers;
+
+/// Orders from the handle of the node.
+#[derive(Debug)]
+pub(super) enum Control {
+    /// A client in this process.
+    Attach(LocalEnds),
+    Stop,
+}
+
+/// What the handle of the node tells about it.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) id: NodeId,
+    pub(super) cluster: ClusterId,
+    pub(super) address: String,
+    pub(super) socket: Option<String>,
+    pub(super) incarnation: tenure_core::Incarnation,
+}
+
+/// Everything that can happen to a node.
+enum Happening {
+    Transport(TransportEvent),
+    Disk(DiskEvent),
+    Control(Control),
+    Time,
+}
+
+/// The state of the loop.
+pub(super) struct Driver {
+    replica: Replica,
+    disk: Disk,
+    disk_events: UnboundedReceiver<DiskEvent>,
+    transport: Transport,
+    transport_events: UnboundedReceiver<TransportEvent>,
+    peers: Peers,
+    clients: Clients,
+    subscriptions: Subscriptions,
+    freshness: Freshness,
+    known: bool,
+    notify: UnboundedSender<Notice>,
+    address: String,
+    stop: Option<Option<String>>,
+}
+
+/// Events taken in before what follows from them is carried out: a burst shares one flush.
+const BURST: usize = 64;
+
+impl Driver {
+    pub(super) fn start(
+        prepared: Prepared,
+        notify: UnboundedSender<Notice>,
+    ) -> Result<Self, NodeError> {
+        let Prepared { config, identity, storage, restored, founding, .. } = prepared;
+        let settings = Config {
+            heartbeat: config.heartbeat,
+            election_timeout: config.election_timeout,
+            drift: config.drift,
+            voters: config.voters,
+            ..Config::new(identity.node, identity.directory)
+        };
+        let seed = getrandom::u64().unwrap_or(identity.directory);
+        let replica = Replica::start(settings, restored, founding, seed, clock::now())
+            .map_err(|source| NodeError::Log { directory: config.data_dir.clone(), source })?;
+        let (done, disk_events) = unbounded_channel();
+        let disk = Disk::start(storage, done).map_err(|source| NodeError::Thread { source })?;
+        let incarnation =
+            draw_incarnation().map_err(|source| NodeError::Thread { source })?;
+        let settings = Settings {
+            limit: config.election_timeout.max(config.heartbeat * 10),
+            local_proof: config.local_proof,
+            ..Settings::default()
+        };
+        let here = Identity {
+            cluster: identity.cluster,
+            id: identity.node,
+            name: identity.name.clone(),
+            directory: identity.directory,
+            incarnation,
+            host: this_host(),
+        };
+        let (happened, transport_events) = unbounded_channel();
+        let transport = Transport::start(prepared.listener, here, settings, happened)
+            .map_err(|source| NodeError::Thread { source })?;
+        let mut driver = Self {
+            replica,
+            disk,
+            disk_events,
+            transport,
+            transport_events,
+            peers: Peers::new(identity.node, config.dial.clone(), prepared.acquaintances),
+            clients: Clients::new(identity, config.name.clone()),
+            subscriptions: Subscriptions::default(),
+            freshness: Freshness(config.election_timeout),
+            known: false,
+            notify,
+            address: prepared.address,
+            stop: None,
+        };
+        driver.meet_members();
+        driver.carry_out();
+        Ok(driver)
+    }
+
+    pub(super) fn about(&self) -> About {
+        let identity = self.clients.identity();
+        About {
+            id: identity.node,
+            cluster: identity.cluster,
+            address: self.address.clone(),
+            socket: self.transport.socket().map(str::to_owned),
+            incarnation: self.transport.identity().incarnation,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut control: UnboundedReceiver<Control>) {
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        while self.stop.is_none() {
+            timer.as_mut().reset(tokio::time::Instant::now() + self.time_left());
+            let happening = tokio::select! {
+                biased;
+                Some(event) = self.disk_events.recv() => Happening::Disk(event),
+                Some(event) = self.transport_events.recv() => Happening::Transport(event),
+                order = control.recv() => Happening::Control(order.unwrap_or(Control::Stop)),
+                () = &mut timer => Happening::Time,
+            };
+            self.take_in(happening);
+            for _ in 0..BURST {
+                let next = self.disk_events.try_recv().map(Happening::Disk);
+                let next = next.or_else(|_| self.transport_events.try_recv().map(Happening::Transport));
+                match next {
+                    Ok(happening) => self.take_in(happening),
+                    Err(_) => break,
+                }
+            }
+            self.carry_out();
+            self.watch_freshness();
+        }
+        let why = self.stop.flatten();
+        if let Some(why) = &why {
+            tracing::error!(%why, "the node stops");
+        }
+        let _ = self.notify.send(Notice::Stopped { why });
+    }
+
+    /// Until the replica, or the age of what is shown, needs attention.
+    fn time_left(&self) -> Duration {
+        let now = clock::moment();
+        let tick = self.replica.next_deadline().since(now);
+        match self.replica.contact_age(now) {
+            Some(age) if self.known => tick.min(self.freshness.0.saturating_sub(age)),
+            _ => tick,
+        }
+    }
+
+    fn take_in(&mut self, happening: Happening) {
+        match happening {
+            Happening::Time => self.replica.handle(Input::Tick, clock::now()),
+            Happening::Disk(DiskEvent::Persisted(number)) => {
+                self.replica.handle(Input::Persisted(number), clock::now());
+            }
+            Happening::Disk(DiskEvent::Failed(error)) => {
+                self.stop = Some(Some(error.to_string()));
+            }
+            Happening::Control(Control::Attach(ends)) => self.transport.attach(ends),
+            Happening::Control(Control::Stop) => self.stop = Some(None),
+            Happening::Transport(event) => self.on_transport(event),
+        }
+    }
+
+    /// Carries out what the replica wants, in its order.
+    fn carry_out(&mut self) {
+        let mut waiting = BTreeSet::new();
+        while let Some(output) = self.replica.poll() {
+            match output {
+                Output::Persist(persist) => self.disk.write(persist),
+                Output::Send { to, frame } => {
+                    if let Some(link) = self.transport.link(to) {
+                        link.push(&frame);
+                        waiting.insert(to);
+                    }
+                }
+                Output::Reply { client, number, answer } => self.on_answer(client, number, answer),
+                Output::Publish(events) => self.publish(events),
+                Output::Role { role, term, leader } => {
+                    tracing::info!(?role, term, ?leader, "role");
+                    let _ = self.notify.send(Notice::Role { role, term, leader });
+                }
+                Output::Stop { why } => self.stop = Some(Some(why)),
+            }
+        }
+        for link in waiting.iter().filter_map(|id| self.transport.link(*id)) {
+            link.flush();
+        }
+    }
+
+    fn publish(&mut self, events: Vec<Event>) {
+        self.meet_members();
+        // What was not known a moment ago is told to everybody by `watch_freshness`.
+        let mut by_election: BTreeMap<ElectionName, Vec<Event>> = BTreeMap::new();
+        for event in events {
+            if let Some(election) = event.kind.election() {
+                by_election.entry(election.clone()).or_default().push(event);
+            }
+        }
+        for (election, events) in by_election {
+            let followers = self.subscriptions.followers(&election);
+            if !followers.is_empty() {
+                let now = clock::moment();
+                let push = self.freshness.push(&self.replica, &election, events, now);
+                self.clients.push_all(followers, push);
+            }
+        }
+    }
+
+    /// Tells everybody when this node begins or ceases to know.
+    fn watch_freshness(&mut self) {
+        let now = clock::moment();
+        let known = self.freshness.is_known(&self.replica, now);
+        if known == self.known {
+            return;
+        }
+        self.known = known;
+        let mut elections: Vec<_> = self.subscriptions.elections().cloned().collect();
+        if self.subscriptions.has_prefixes() {
+            let all = self.replica.ledger().elections("");
+            elections.extend(all.map(|(name, _)| name.clone()));
+            elections.sort();
+            elections.dedup();
+        }
+        for election in elections {
+            let push = self.freshness.push(&self.replica, &election, Vec::new(), now);
+            self.clients.push_all(self.subscriptions.followers(&election), push);
+        }
+    }
+
+    fn meet_members(&mut self) {
+        let members = self.replica.ledger().members();
+        if let Some(addresses) = self.peers.update(members) {
+            self.transport.set_peers(addresses);
+            if members.iter().len() > 0 {
+                self.transport.set_members(members);
+            }
+        }
+    }
+}

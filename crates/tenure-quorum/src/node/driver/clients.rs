@@ -1,0 +1,246 @@
+//! The clients of this node: what they ask, what they are answered.
+
+use std::collections::BTreeMap;
+
+use tenure_core::{
+    ElectionName, Incarnation, NodeName, SessionId, ledger::Command, ledger::Outcome,
+};
+use tenure_replica::{Answer, Ask, Input, MemberWish, Wish};
+
+use super::{super::reads, Driver};
+use crate::{
+    clock,
+    storage::Identity,
+    transport::{Broadcast, ClientSender},
+    wire::{ClientFrame, ClusterView, NodeFrame, Push, Question, Reply},
+};
+
+/// What the answer of the replica is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Expecting {
+    Outcome,
+    Renewed(SessionId),
+    Confirmed,
+    Accepted,
+}
+
+#[derive(Debug)]
+struct Connected {
+    process: Incarnation,
+    to: ClientSender,
+}
+
+/// Connected clients and their open questions.
+#[derive(Debug)]
+pub(super) struct Clients {
+    identity: Identity,
+    name: NodeName,
+    connected: BTreeMap<u64, Connected>,
+    expecting: BTreeMap<(u64, u64), Expecting>,
+}
+
+impl Clients {
+    pub(super) fn new(identity: Identity, name: NodeName) -> Self {
+        Self { identity, name, connected: BTreeMap::new(), expecting: BTreeMap::new() }
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn add(&mut self, client: u64, process: Incarnation, to: ClientSender) {
+        self.connected.insert(client, Connected { process, to });
+    }
+
+    pub(super) fn remove(&mut self, client: u64) {
+        self.connected.remove(&client);
+        let open: Vec<_> = self.expecting.range((client, 0)..=(client, u64::MAX)).collect();
+        let open: Vec<_> = open.into_iter().map(|(key, _)| *key).collect();
+        for key in open {
+            self.expecting.remove(&key);
+        }
+    }
+
+    pub(super) fn push(&self, client: u64, push: Push) {
+        self.send(client, NodeFrame::Push(Box::new(push)));
+    }
+
+    /// Encoded once for all.
+    pub(super) fn push_all(&self, clients: impl IntoIterator<Item = u64>, push: Push) {
+        let frame = Broadcast::new(NodeFrame::Push(Box::new(push)));
+        for client in clients {
+            if let Some(connected) = self.connected.get(&client) {
+                connected.to.push(&frame);
+                connected.to.flush();
+            }
+        }
+    }
+
+    fn reply(&self, client: u64, number: u64, reply: Reply) {
+        self.send(client, NodeFrame::Answer { number, reply });
+    }
+
+    fn send(&self, client: u64, frame: NodeFrame) {
+        if let Some(connected) = self.connected.get(&client) {
+            connected.to.send(frame);
+        }
+    }
+
+    /// Whether a client may wish this.
+    fn allows(&self, client: u64, process: Incarnation, wish: &Wish) -> Result<(), &'static str> {
+        let Some(connected) = self.connected.get(&client) else { return Err("unknown client") };
+        if process != connected.process {
+            return Err("the request names another process than the one that sends it");
+        }
+        match wish {
+            Wish::Command(command) if command.is_internal() => {
+                Err("only the quorum itself may propose this")
+            }
+            Wish::Command(command) => match command.session() {
+                Some(session) if session.process != connected.process => {
+                    Err("the session belongs to another process")
+                }
+                _ => Ok(()),
+            },
+            Wish::Member(MemberWish::Promote { .. }) => Err("only the quorum itself promotes"),
+            Wish::Member(_) => Ok(()),
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn on_question(&mut self, client: u64, frame: ClientFrame) {
+        let ClientFrame { number, question } = frame;
+        let now = clock::moment();
+        let freshness = self.freshness;
+        match question {
+            Question::Wish { request, wish } => {
+                if let Err(why) = self.clients.allows(client, request.process, &wish) {
+                    let why = why.to_owned();
+                    return self.clients.reply(client, number, Reply::Denied { why });
+                }
+                // Followed before it can be granted: the client misses no word about it.
+                if let Wish::Command(Command::Campaign { election, .. }) = &wish {
+                    self.subscriptions.follow(client, election.clone());
+                }
+                self.ask(client, number, Expecting::Outcome, Ask::Wish(request, wish));
+            }
+            Question::Renew { session } => {
+                let expecting = Expecting::Renewed(session);
+                self.ask(client, number, expecting, Ask::Confirm(vec![session]));
+            }
+            Question::Confirm => {
+                self.ask(client, number, Expecting::Confirmed, Ask::Confirm(Vec::new()));
+            }
+            Question::TransferQuorum { to } => self.transfer_quorum(client, number, to),
+            Question::Subscribe { elections, prefix } => {
+                self.subscribe(client, elections, prefix);
+                self.clients.reply(client, number, Reply::Subscribed);
+            }
+            Question::View { election } => {
+                let sighting = freshness.sighting(&self.replica, &election, now);
+                self.clients.reply(client, number, Reply::View(sighting));
+            }
+            Question::List { prefix } => {
+                let list = freshness.list(&self.replica, &prefix, now);
+                self.clients.reply(client, number, Reply::List(list));
+            }
+            Question::Detail { election } => {
+                let detail = freshness.detail(&self.replica, &election, now).map(Box::new);
+                self.clients.reply(client, number, Reply::Detail(detail));
+            }
+            Question::Ping => self.clients.reply(client, number, Reply::Pong),
+            Question::Cluster => {
+                let view = Box::new(self.cluster_view());
+                self.clients.reply(client, number, Reply::Cluster(view));
+            }
+        }
+    }
+
+    fn ask(&mut self, client: u64, number: u64, expecting: Expecting, ask: Ask) {
+        self.clients.expecting.insert((client, number), expecting);
+        self.replica.handle(Input::Asked { client, number, ask }, clock::now());
+    }
+
+    pub(super) fn on_answer(&mut self, client: u64, number: u64, answer: Answer) {
+        let Some(expecting) = self.clients.expecting.remove(&(client, number)) else { return };
+        let reply = match (expecting, answer) {
+            (_, Answer::Unavailable { why }) => Reply::Unavailable { why },
+            (_, Answer::Outcome(outcome)) => Reply::Outcome(outcome),
+            (Expecting::Renewed(session), Answer::Confirmed { gone }) if gone.contains(&session) => {
+                Reply::Gone
+            }
+            (Expecting::Renewed(session), Answer::Confirmed { .. }) => {
+                self.catch_up(client, session);
+                Reply::Renewed
+            }
+            (_, Answer::Confirmed { .. }) => Reply::Confirmed,
+            (_, Answer::Accepted) => Reply::Accepted,
+        };
+        self.clients.reply(client, number, reply);
+    }
+
+    /// A renewal must never be believed ahead of news about what the session holds: a client
+    /// that came over from another node is told how its elections stand first.
+    fn catch_up(&mut self, client: u64, session: SessionId) {
+        let Some(session) = self.replica.ledger().session(session) else { return };
+        let elections: Vec<ElectionName> = session
+            .elections()
+            .filter(|election| !self.subscriptions.follows(client, election))
+            .cloned()
+            .collect();
+        self.subscribe(client, elections, None);
+    }
+
+    fn subscribe(&mut self, client: u64, elections: Vec<ElectionName>, prefix: Option<String>) {
+        let now = clock::moment();
+        let mut shown = elections.clone();
+        for election in elections {
+            self.subscriptions.follow(client, election);
+        }
+        if let Some(prefix) = prefix {
+            let present = self.replica.ledger().elections(&prefix);
+            shown.extend(present.map(|(name, _)| name.clone()));
+            self.subscriptions.follow_prefix(client, prefix);
+        }
+        for election in shown {
+            let push = self.freshness.push(&self.replica, &election, Vec::new(), now);
+            self.clients.push(client, push);
+        }
+    }
+
+    fn transfer_quorum(&mut self, client: u64, number: u64, to: Option<NodeName>) {
+        let members = self.replica.ledger().members();
+        let target = match &to {
+            None => None,
+            Some(name) => match members.find(name) {
+                Some((id, _)) => Some(id),
+                None => {
+                    let refusal = tenure_core::ledger::Refusal::Member {
+                        why: format!("no node is named {name}"),
+                    };
+                    let reply = Reply::Outcome(Outcome::Refused(refusal));
+                    return self.clients.reply(client, number, reply);
+                }
+            },
+        };
+        self.ask(client, number, Expecting::Accepted, Ask::TransferQuorum(target));
+    }
+
+    fn cluster_view(&self) -> ClusterView {
+        let ledger = self.replica.ledger();
+        ClusterView {
+            cluster: self.clients.identity.cluster,
+            node: self.clients.name.clone(),
+            pid: std::process::id(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            members: reads::members(ledger),
+            status: self.replica.status(clock::moment()),
+            revision: ledger.revision(),
+            sessions: ledger.sessions().count() as u64,
+            elections: ledger.elections("").count() as u64,
+            at: clock::wall(),
+            refused: self.transport.refusals().counts(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The other nodes: whom to dial, who is connected, who is dead.
+
+use std::collections::BTreeMap;
+
+use tenure_core::{
+    Incarnation, NodeId, NodeName,
+    ledger::{Members, Role},
+};
+use tenure_replica::Input;
+
+use super::Driver;
+use crate::{
+    clock,
+    transport::TransportEvent,
+    wire::Rejected,
+};
+
+/// Who is connected, and under which start of its process.
+#[derive(Debug)]
+pub(super) struct Peers {
+    me: NodeId,
+    dial: BTreeMap<NodeName, String>,
+    acquaintances: Vec<(NodeId, NodeName, String)>,
+    /// Under which start of its process each connected node runs.
+    present: BTreeMap<NodeId, Incarnation>,
+    members: Option<Members>,
+    /// What each node last said when it refused this one.
+    rejected: BTreeMap<NodeId, Rejected>,
+}
+
+impl Peers {
+    pub(super) fn new(
+        me: NodeId,
+        dial: BTreeMap<NodeName, String>,
+        acquaintances: Vec<(NodeId, NodeName, String)>,
+    ) -> Self {
+        Self {
+            me,
+            dial,
+            acquaintances,
+            present: BTreeMap::new(),
+            members: None,
+            rejected: BTreeMap::new(),
+        }
+    }
+
+    /// Whom to dial, when the members have changed.
+    pub(super) fn update(&mut self, members: &Members) -> Option<BTreeMap<NodeId, String>> {
+        if self.members.as_ref() == Some(members) {
+            return None;
+        }
+        self.members = Some(members.clone());
+        Some(self.wanted(members))
+    }
+
+    /// Voters and whoever may have to answer them are connected; two learners need nothing from
+    /// each other. A node that joins talks to whom its contact named until the log says more.
+    fn wanted(&self, members: &Members) -> BTreeMap<NodeId, String> {
+        if members.iter().len() == 0 {
+            let known = self.acquaintances.iter();
+            return known.map(|(id, name, addr)| (*id, self.address(name, addr))).collect();
+        }
+        let votes = |id: NodeId| members.get(id).is_some_and(|m| m.role == Role::Voter);
+        let i_vote = votes(self.me);
+        members
+            .iter()
+            .filter(|(id, _)| *id != self.me && (i_vote || votes(*id)))
+            .map(|(id, member)| (id, self.address(&member.name, &member.address)))
+            .collect()
+    }
+
+    fn address(&self, name: &NodeName, advertised: &str) -> String {
+        self.dial.get(name).cloned().unwrap_or_else(|| advertised.to_owned())
+    }
+
+    fn node_of(&self, process: Incarnation) -> Option<NodeId> {
+        self.present.iter().find(|(_, known)| **known == process).map(|(id, _)| *id)
+    }
+}
+
+impl Driver {
+    pub(super) fn on_transport(&mut self, event: TransportEvent) {
+        let now = clock::now();
+        match event {
+            TransportEvent::PeerUp { id, incarnation } => {
+                self.peers.present.insert(id, incarnation);
+                self.replica.handle(Input::PeerUp(id), now);
+            }
+            TransportEvent::PeerFrame { link, frame, hold: _hold } => {
+                self.replica.handle(Input::Peer { link, frame }, now);
+            }
+            TransportEvent::PeerDown { id, proven, .. } => {
+                self.replica.handle(Input::PeerLost { peer: id, proven }, now);
+            }
+            TransportEvent::Died { process, observed } => {
+                if let Some(peer) = self.peers.node_of(process) {
+                    tracing::info!(%peer, %process, "the process of a node is dead");
+                    self.peers.present.remove(&peer);
+                    self.replica.handle(Input::PeerLost { peer, proven: true }, now);
+                }
+                self.replica.handle(Input::Died { process, observed }, now);
+            }
+            TransportEvent::ClientUp { client, process, to, .. } => {
+                self.clients.add(client, process, to);
+            }
+            TransportEvent::ClientFrame { client, frame, hold: _hold } => self.on_question(client, frame),
+            TransportEvent::ClientDown { client } => {
+                self.clients.remove(client);
+                self.subscriptions.forget(client);
+            }
+            TransportEvent::Rejected { peer, why } => self.on_rejected(peer, why),
+        }
+    }
+    /// Once is enough: it comes with every attempt to connect.
+    fn on_rejected(&mut self, by: NodeId, why: Rejected) {
+        let fatal = matches!(why, Rejected::Directory { .. });
+        if self.peers.rejected.get(&by) != Some(&why) {
+            tracing::warn!(%by, %why, "a node refuses this one");
+            self.peers.rejected.insert(by, why.clone());
+        }
+        if fatal {
+            self.stop = Some(Some(why.to_string()));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Where a process begins: one elector, one session, any number of campaigns.
+
+use std::sync::Arc;
+
+use core::time::Duration;
+use tenure_core::{
+    CandidateId, ElectionName, Token, Value,
+    candidate::Notice,
+    ledger::Standing,
+    timing::{Drift, Ttl},
+};
+use tenure_quorum::{
+    client::{self, Client, ClientOptions, Endpoint},
+    node::Node,
+};
+use tokio::sync::{
+    mpsc::{self, UnboundedReceiver, UnboundedSender},
+    watch,
+};
+
+use crate::{
+    Error, Leadership, Observer,
+    keeper::{self, Order, Reach, Running, Setting, Told},
+    leadership::Validity,
+};
+
+/// How an elector is set up.
+#[derive(Debug, Clone)]
+pub struct ElectorBuilder {
+    ttl: Duration,
+    drift: Drift,
+    timeout: Duration,
+}
+
+impl Default for ElectorBuilder {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(5),
+            drift: Drift::default(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ElectorBuilder {
+    /// Length of the lease: after a host is lost, nobody leads for about this long. 10 ms to a
+    /// day, default 5 s. It is renewed every quarter of it.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Bound on how wrong clock rates may be. Default 1 %.
+    #[must_use]
+    pub fn drift(mut self, drift: Drift) -> Self {
+        self.drift = drift;
+        self
+    }
+
+    /// Longest wait for one answer. Default 5 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Connects to a quorum, for example `tenure://10.0.0.1:7001,10.0.0.2:7001`.
+    ///
+    /// # Errors
+    /// [`Error::Client`] when the URL cannot be used or no node answers in time, [`Error::Ttl`]
+    /// for an impossible lease, [`Error::Thread`] when no thread can be started.
+    pub async fn connect(self, url: &str) -> Result<Elector, Error> {
+        self.reach(client::parse_url(url)?).await
+    }
+
+    /// Connects to the first of these endpoints that answers.
+    ///
+    /// # Errors
+    /// As [`ElectorBuilder::connect`].
+    pub async fn reach(self, endpoints: Vec<Endpoint>) -> Result<Elector, Error> {
+        let options = ClientOptions { timeout: self.timeout, ..ClientOptions::default() };
+        self.start(Reach::Endpoints(endpoints, options)).await
+    }
+
+    /// Contends through a node in this process: no socket in between, and the death of the
+    /// process is proved to the other nodes on this machine.
+    ///
+    /// # Errors
+    /// [`Error::Ttl`] and [`Error::Thread`], as [`ElectorBuilder::connect`].
+    pub async fn on_node(self, node: &Node) -> Result<Elector, Error> {
+        self.start(Reach::Node(node.local_end())).await
+    }
+
+    async fn start(self, reach: Reach) -> Result<Elector, Error> {
+        let ttl = Ttl::new(self.ttl)?;
+        let validity = Arc::new(Validity::default());
+        let setting = Setting { reach, ttl, drift: self.drift, validity: Arc::clone(&validity) };
+        let Running { client, orders } = keeper::start(setting).await.map_err(Error::Thread)??;
+        Ok(Elector { client, orders, validity })
+    }
+}
+
+/// One process's way to elections. Cheap to clone; all clones share one session, which is
+/// renewed by a thread of its own, so that a blocked application cannot cost the lease.
+#[derive(Debug, Clone)]
+pub struct Elector {
+    client: Client,
+    orders: UnboundedSender<Order>,
+    validity: Arc<Validity>,
+}
+
+impl Elector {
+    /// Connects with the default settings.
+    ///
+    /// # Errors
+    /// As [`ElectorBuilder::connect`].
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder().connect(url).await
+    }
+
+    /// Settings other than the defaults.
+    #[must_use]
+    pub fn builder() -> ElectorBuilder {
+        ElectorBuilder::default()
+    }
+
+    /// The connection underneath.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Prepares to contend for an election under a candidate id.
+    #[must_use]
+    pub fn campaign(&self, election: &str, candidate: &str) -> CampaignBuilder {
+        CampaignBuilder {
+            elector: self.clone(),
+            election: election.to_owned(),
+            candidate: candidate.to_owned(),
+            value: String::new(),
+            standing: Standing::default(),
+        }
+    }
+
+    /// Follows an election without contending.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for an impossible name, [`Error::Client`] when no node answers in time.
+    pub async fn observe(&self, election: &str) -> Result<Observer, Error> {
+        Observer::start(&self.client, ElectionName::new(election)?).await
+    }
+
+    /// Leaves everything at once. The work of every tenure must have stopped.
+    pub fn close(&self) {
+        let _ = self.orders.send(Order::Close);
+    }
+}
+
+/// A campaign that has not begun.
+#[derive(Debug)]
+#[must_use = "a campaign begins with `start`"]
+pub struct CampaignBuilder {
+    elector: Elector,
+    election: String,
+    candidate: String,
+    value: String,
+    standing: Standing,
+}
+
+impl CampaignBuilder {
+    /// What observers are told, for example an address. Default empty.
+    pub fn value(mut self, value: impl Into<String>) -> Self {
+        self.value = value.into();
+        self
+    }
+
+    /// Higher is preferred as successor. Default 0.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.standing.priority = priority;
+        self
+    }
+
+    /// Higher is preferred among equal priorities, for example a replication position.
+    pub fn rank(mut self, rank: u64) -> Self {
+        self.standing.rank = rank;
+        self
+    }
+
+    /// Begins to contend. Refusals of the store come out of [`Campaign::elected`].
+    ///
+    /// # Errors
+    /// [`Error::Name`] for impossible names, [`Error::Closed`] when the elector was closed.
+    pub fn start(self) -> Result<Campaign, Error> {
+        let election = ElectionName::new(self.election)?;
+        let candidate = CandidateId::new(self.candidate)?;
+        let value = Value::new(self.value)?;
+        let (tell, told) = mpsc::unbounded_channel();
+        let order = Order::Campaign {
+            election: election.clone(),
+            candidate,
+            value,
+            standing: self.standing,
+            tell,
+        };
+        self.elector.orders.send(order).map_err(|_| Error::Closed)?;
+        Ok(Campaign { elector: self.elector, election, told, position: None })
+    }
+}
+
+/// One contest of this process. Dropping it withdraws.
+#[derive(Debug)]
+pub struct Campaign {
+    elector: Elector,
+    election: ElectionName,
+    told: UnboundedReceiver<Told>,
+    position: Option<u32>,
+}
+
+impl Campaign {
+    /// The contest.
+    #[must_use]
+    pub fn election(&self) -> &ElectionName {
+        &self.election
+    }
+
+    /// Place in the order of succession when it joined the queue; the first has 1.
+    #[must_use]
+    pub fn position(&self) -> Option<u32> {
+        self.position
+    }
+
+    /// Waits until this process leads.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the store does not let it contend; the campaign is over then.
+    /// [`Error::Left`] after it resigned.
+    ///
+    /// # Cancel safety
+    /// Safe: a grant that arrives meanwhile is given by the next call.
+    pub async fn elected(&mut self) -> Result<Leadership, Error> {
+        loop {
+            match self.told.recv().await.ok_or(Error::Left)? {
+                Told::Elected { token, hold } => return Ok(self.leadership(token, hold)),
+                Told::Notice(Notice::Waiting { position, .. }) => self.position = Some(position),
+                Told::Notice(Notice::Refused { refusal, .. }) => {
+                    return Err(Error::Refused(refusal));
+                }
+                Told::Notice(Notice::Left { .. }) => return Err(Error::Left),
+                Told::Notice(_) => {}
+            }
+        }
+    }
+
+    fn leadership(
+        &self,
+        token: Token,
+        hold: watch::Receiver<crate::leadership::Hold>,
+    ) -> Leadership {
+        Leadership {
+            election: self.election.clone(),
+            token,
+            validity: Arc::clone(&self.elector.validity),
+            hold,
+            orders: self.elector.orders.clone(),
+        }
+    }
+
+    /// Stops contending and waits until the store knows, or `patience` has passed.
+    pub async fn withdraw(mut self, patience: Duration) {
+        let _ = self.elector.orders.send(Order::Withdraw { election: self.election.clone() });
+        let left = async {
+            while let Some(told) = self.told.recv().await {
+                if matches!(told, Told::Notice(Notice::Left { .. })) {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, left).await;
+    }
+}
+
+impl Drop for Campaign {
+    fn drop(&mut self) {
+        let _ = self.elector.orders.send(Order::Withdraw { election: self.election.clone() });
+    }
+}

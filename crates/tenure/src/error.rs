@@ -1,0 +1,47 @@
+//! What can go wrong, and what became of the lease.
+
+use tenure_core::{NameError, ledger::Refusal, timing::TtlError};
+use tenure_quorum::client::{ClientError, Fate};
+
+/// What can go wrong. Each variant says what became of the lease.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name or value that cannot be used. Nothing was sent.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A lease length that cannot be used. Nothing was sent.
+    #[error(transparent)]
+    Ttl(#[from] TtlError),
+    /// The store refused. No lease is held.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The store could not be asked. Leases that were held last until their own deadline.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The campaign is over: it was withdrawn or resigned. No lease is held.
+    #[error("the campaign is over")]
+    Left,
+    /// The thread that renews could not be started. Nothing was sent.
+    #[error("the thread that renews leases could not be started: {0}")]
+    Thread(std::io::Error),
+    /// The elector was closed. No lease is held.
+    #[error("the elector is closed")]
+    Closed,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without any change.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Client(ClientError::Url { .. } | ClientError::NoEndpoint) => false,
+            Self::Client(error) => error.fate() != Fate::Refused,
+            Self::Refused(refusal) => matches!(
+                refusal,
+                Refusal::DuplicateCandidate { .. } | Refusal::Banned { .. } | Refusal::Limit { .. }
+            ),
+            Self::Name(_) | Self::Ttl(_) | Self::Left | Self::Thread(_) | Self::Closed => false,
+        }
+    }
+}
