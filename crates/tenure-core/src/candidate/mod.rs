@@ -116,6 +116,8 @@ pub struct Contender {
     process: Incarnation,
     lifeline: Lifeline,
     contests: BTreeMap<ElectionName, Contest>,
+    /// Tokens that are over for the present session, of contests that were left.
+    burnt: BTreeMap<ElectionName, Token>,
     /// What each unanswered request was for.
     asked: BTreeMap<u64, Asked>,
     next_request: u64,
@@ -132,10 +134,12 @@ struct Asked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Purpose {
     Open,
-    Join(ElectionName),
-    End(ElectionName),
-    Other,
+    Contest(ElectionName),
+    Close,
 }
+
+/// Left contests whose last token is remembered: a sighting that old does not arrive any more.
+const MAX_BURNT: usize = 1024;
 
 impl Contender {
     /// A contender that has no session yet and opens one with its first campaign.
@@ -145,6 +149,7 @@ impl Contender {
             process,
             lifeline: Lifeline::new(ttl, drift),
             contests: BTreeMap::new(),
+            burnt: BTreeMap::new(),
             asked: BTreeMap::new(),
             next_request: 1,
             closing: false,
@@ -177,7 +182,8 @@ impl Contender {
 
     // Wishes of the application
 
-    /// Starts to contend. Contending for an election that it is in already changes nothing.
+    /// Starts to contend. Contending for an election that it is in already changes nothing,
+    /// also while it is still leaving: wait for [`Notice::Left`] first.
     pub fn campaign(
         &mut self,
         election: ElectionName,
@@ -186,25 +192,35 @@ impl Contender {
         standing: Standing,
         now: Moment,
     ) {
-        if self.contests.contains_key(&election) {
+        if self.closing || self.contests.contains_key(&election) {
             return;
         }
-        self.contests.insert(election.clone(), Contest::new(candidate, value, standing));
-        self.join_or_open(&election, now);
+        let name = election.clone();
+        let burnt = self.burnt.remove(&name).unwrap_or_default();
+        let contest = Contest::new(election, candidate, value, standing, burnt);
+        self.contests.insert(name.clone(), contest);
+        self.join_or_open(&name, now);
     }
 
     /// The application wants to leave a contest; a leader's work must have stopped. With
-    /// `to`, leadership goes to that candidate and this one stays in the queue.
+    /// `to`, leadership goes to that candidate and this one stays in the queue; who does not
+    /// lead (any more) has nothing to hand over and just stays.
     pub fn resign(&mut self, election: &ElectionName, to: Option<CandidateId>) {
-        let ending = to.map_or(Ending::Resign, Ending::Transfer);
-        self.end(election, ending);
+        let Some(contest) = self.contests.get_mut(election) else { return };
+        let next = match to {
+            Some(to) => contest.transfer(to),
+            None => contest.resign(),
+        };
+        self.go_on(election, next);
     }
 
     /// The work of a tenure that was lost, revoked or asked to be handed over has stopped.
     pub fn stopped(&mut self, election: &ElectionName, now: Moment) {
         let Some(contest) = self.contests.get_mut(election) else { return };
-        let next = contest.work_stopped();
-        self.go_on(election, next, now);
+        match contest.work_stopped() {
+            Next::Rejoin => self.join_or_open(election, now),
+            next => self.go_on(election, next),
+        }
     }
 
     /// Leaves everything: the work of every tenure must have stopped.
@@ -213,7 +229,7 @@ impl Contender {
         self.contests.clear();
         if let Some(session) = self.lifeline.forget() {
             let command = Command::CloseSession { session, reason: SessionEnd::Closed };
-            self.ask(session, Purpose::Other, command);
+            self.ask(session, Purpose::Close, command);
         }
     }
 
@@ -221,8 +237,11 @@ impl Contender {
 
     /// The answer to a request of [`Action::Ask`]. Answers for an older session are dropped.
     pub fn answered(&mut self, request: RequestId, outcome: &Outcome, now: Moment) {
+        if request.process != self.process {
+            return;
+        }
         let Some(asked) = self.asked.remove(&request.number) else { return };
-        if request.process != self.process || !self.lifeline.is_current(asked.session) {
+        if !self.lifeline.is_current(asked.session) {
             return;
         }
         if let Outcome::Refused(Refusal::NoSession { session }) = outcome {
@@ -231,13 +250,19 @@ impl Contender {
         }
         match asked.purpose {
             Purpose::Open => self.opened(outcome, now),
-            Purpose::Join(election) => self.joined(&election, outcome, now),
-            Purpose::End(election) => self.ended(&election, outcome, now),
-            Purpose::Other => {}
+            Purpose::Contest(election) => {
+                self.contest_answered(&election, request.number, outcome, now);
+            }
+            Purpose::Close => {}
         }
     }
 
     /// A renewal was acknowledged with proof that the store's leader led after receiving it.
+    ///
+    /// Whatever the store knew about this session's elections when it *received* the renewal
+    /// must have been passed to [`Contender::seen`] before: an eviction waits only for renewals
+    /// that were received before it, so an acknowledgement that came without news of the
+    /// eviction would let this process believe for longer than the eviction waits.
     pub fn renewed(&mut self, session: SessionId, renewal: u64, now: Moment) {
         if self.lifeline.is_current(session) {
             self.lifeline.acknowledged(Renewal(renewal), now);
@@ -255,9 +280,8 @@ impl Contender {
     pub fn seen(&mut self, election: &ElectionName, seen: &Seen, now: Moment) {
         let Some((session, deadline)) = self.lifeline.validity() else { return };
         let Some(contest) = self.contests.get_mut(election) else { return };
-        if let Some(notice) = contest.seen(election, session, deadline > now, seen) {
-            self.actions.push_back(Action::Tell(notice));
-        }
+        let next = contest.seen(session, deadline > now, seen, &mut self.actions);
+        self.go_on(election, next);
     }
 
     /// Time has passed: renews, and ends what has run out.
@@ -310,32 +334,22 @@ impl Contender {
 
     fn join(&mut self, session: SessionId, election: &ElectionName) {
         let Some(contest) = self.contests.get_mut(election) else { return };
-        let Some(command) = contest.join(session, election) else { return };
-        self.ask(session, Purpose::Join(election.clone()), command);
+        let Some(command) = contest.join(session) else { return };
+        self.ask_for(session, election, command);
     }
 
-    fn joined(&mut self, election: &ElectionName, outcome: &Outcome, now: Moment) {
-        let valid = self.lifeline.validity().is_some_and(|(_, deadline)| deadline > now);
-        let Some(contest) = self.contests.get_mut(election) else {
-            return self.give_back(election, outcome);
-        };
-        let notice = contest.joined(election, valid, outcome);
-        if matches!(notice, Some(Notice::Refused { .. })) {
-            self.contests.remove(election);
-        }
-        self.actions.extend(notice.map(Action::Tell));
-    }
-
-    /// A campaign was carried out after its withdrawal: nobody here wants it any more.
-    fn give_back(&mut self, election: &ElectionName, outcome: &Outcome) {
-        let Some(session) = self.lifeline.open_session() else { return };
-        let election = election.clone();
-        let command = match *outcome {
-            Outcome::Leading { token } => Command::Resign { session, election, token },
-            Outcome::Waiting { .. } => Command::Withdraw { session, election },
-            _ => return,
-        };
-        self.ask(session, Purpose::Other, command);
+    fn contest_answered(
+        &mut self,
+        election: &ElectionName,
+        number: u64,
+        outcome: &Outcome,
+        now: Moment,
+    ) {
+        let Some((session, deadline)) = self.lifeline.validity() else { return };
+        let Some(contest) = self.contests.get_mut(election) else { return };
+        let valid = deadline > now;
+        let next = contest.answered(number, session, valid, outcome, &mut self.actions);
+        self.go_on(election, next);
     }
 
     fn join_or_open(&mut self, election: &ElectionName, now: Moment) {
@@ -349,28 +363,42 @@ impl Contender {
         let Some(contest) = self.contests.get_mut(election) else { return };
         // Without a session nothing is held; what an older one held ends with its lease.
         let Some(session) = self.lifeline.open_session() else { return self.leave(election) };
-        let command = contest.end(session, election, ending);
-        self.ask(session, Purpose::End(election.clone()), command);
+        let command = contest.end(session, ending);
+        self.ask_for(session, election, command);
     }
 
-    fn ended(&mut self, election: &ElectionName, outcome: &Outcome, now: Moment) {
-        let Some(contest) = self.contests.get_mut(election) else { return };
-        let next = contest.ended(outcome);
-        self.go_on(election, next, now);
-    }
-
-    fn go_on(&mut self, election: &ElectionName, next: Next, now: Moment) {
+    fn go_on(&mut self, election: &ElectionName, next: Next) {
         match next {
             Next::Wait => {}
-            Next::Rejoin => self.join_or_open(election, now),
+            // Without an open session, one is being opened, and every contest joins it then.
+            Next::Rejoin => {
+                if let Some(session) = self.lifeline.open_session() {
+                    self.join(session, election);
+                }
+            }
             Next::End(ending) => self.end(election, ending),
             Next::Leave => self.leave(election),
+            Next::Forget => self.forget(election),
         }
     }
 
     fn leave(&mut self, election: &ElectionName) {
-        self.contests.remove(election);
+        self.forget(election);
         self.actions.push_back(Action::Tell(Notice::Left { election: election.clone() }));
+    }
+
+    fn forget(&mut self, election: &ElectionName) {
+        let Some(contest) = self.contests.remove(election) else { return };
+        if contest.burnt() == Token::default() {
+            return;
+        }
+        self.burnt.insert(election.clone(), contest.burnt());
+        if self.burnt.len() > MAX_BURNT {
+            let oldest = self.burnt.iter().min_by_key(|(_, token)| **token);
+            if let Some(oldest) = oldest.map(|(election, _)| election.clone()) {
+                self.burnt.remove(&oldest);
+            }
+        }
     }
 
     fn lose_session(&mut self, loss: Loss, now: Moment) {
@@ -380,9 +408,10 @@ impl Contender {
         for election in leaving {
             self.leave(&election);
         }
-        for (election, contest) in &mut self.contests {
-            self.actions.extend(contest.lose(election, loss).map(Action::Tell));
+        for contest in self.contests.values_mut() {
+            self.actions.extend(contest.lose(loss).map(Action::Tell));
         }
+        self.burnt.clear();
         // Contests that were only waiting go on under a fresh session at once; those that led
         // follow when their work has stopped.
         if !self.contests.is_empty() {
@@ -390,14 +419,19 @@ impl Contender {
         }
     }
 
-    fn ask(&mut self, session: SessionId, purpose: Purpose, command: Command) {
+    fn ask_for(&mut self, session: SessionId, election: &ElectionName, command: Command) {
+        let number = self.ask(session, Purpose::Contest(election.clone()), command);
+        if let Some(contest) = self.contests.get_mut(election) {
+            contest.awaits(number);
+        }
+    }
+
+    fn ask(&mut self, session: SessionId, purpose: Purpose, command: Command) -> u64 {
         let number = self.next_request;
         self.next_request += 1;
         self.asked.insert(number, Asked { session, purpose });
         let request = RequestId { process: self.process, number };
         self.actions.push_back(Action::Ask { request, command });
+        number
     }
 }
-
-#[cfg(test)]
-mod tests {}

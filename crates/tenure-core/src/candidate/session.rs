@@ -18,7 +18,7 @@ pub(super) struct Renewal(pub(super) u64);
 enum State {
     Closed,
     Refused { retry: Moment },
-    Opening { session: SessionId, first_sent: Moment },
+    Opening { session: SessionId, follows: Option<SessionId>, first_sent: Moment },
     Open { session: SessionId, deadline: Moment, next_renewal: Moment },
 }
 
@@ -59,22 +59,26 @@ impl Lifeline {
     ) -> (SessionId, Option<SessionId>) {
         self.sessions += 1;
         let session = SessionId { process, number: self.sessions };
-        self.state = State::Opening { session, first_sent: now };
+        let follows = self.last.replace(session);
+        self.state = State::Opening { session, follows, first_sent: now };
         self.under_way.clear();
-        (session, self.last.replace(session))
+        (session, follows)
     }
 
     /// The store opened it. False when so much time has passed since the request was first
     /// sent that the lease is over already.
     pub(super) fn opened(&mut self, now: Moment) -> bool {
-        let State::Opening { session, first_sent } = self.state else { return false };
+        let State::Opening { session, first_sent, .. } = self.state else { return false };
         let deadline = holder_deadline(first_sent, self.ttl, self.drift);
         self.state = State::Open { session, deadline, next_renewal: now };
         deadline > now
     }
 
-    /// The store refused to open it.
+    /// The store refused to open it, so the one before it is still the last that was open.
     pub(super) fn retry_later(&mut self, now: Moment) {
+        if let State::Opening { follows, .. } = self.state {
+            self.last = follows;
+        }
         self.state = State::Refused { retry: now + self.ttl.renew_interval() };
     }
 

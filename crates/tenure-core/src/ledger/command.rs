@@ -65,7 +65,8 @@ pub enum Command {
         /// Why.
         reason: SessionEnd,
     },
-    /// Starts to contend.
+    /// Starts to contend. Under a later session of the same process it takes the place of the
+    /// older one, and says that nothing runs under a tenure of that one any more.
     Campaign {
         /// The candidate's session.
         session: SessionId,

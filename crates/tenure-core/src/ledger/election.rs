@@ -73,6 +73,8 @@ pub struct Election {
     pub(super) tenure: Option<Tenure>,
     pub(super) paused: bool,
     pub(super) bans: Vec<Ban>,
+    /// Whom a hand-over named while the election was paused: next when it is resumed.
+    pub(super) heir: Option<CandidateId>,
     pub(super) history: VecDeque<PastTenure>,
     /// Since when nobody leads, after somebody did.
     pub(super) vacant_since: Option<WallTime>,
@@ -118,6 +120,14 @@ impl Election {
             self.candidates.iter().filter(|candidate| Some(candidate.session) != leads).collect();
         waiting.sort_by_key(|candidate| succession(candidate));
         waiting
+    }
+
+    /// How many of those who wait come before a session's contender.
+    pub(super) fn ahead_of(&self, session: SessionId) -> usize {
+        let leads = self.tenure.as_ref().map(|tenure| tenure.session);
+        let Some(own) = self.candidate(session).map(succession) else { return 0 };
+        let waiting = self.candidates.iter().filter(|other| Some(other.session) != leads);
+        waiting.filter(|other| succession(other) < own).count()
     }
 
     /// How many contend, the leader included.

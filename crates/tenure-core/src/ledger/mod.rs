@@ -37,8 +37,9 @@ pub use member::{Member, MemberChange, Members, Role};
 pub use outcome::{Outcome, Refusal};
 pub use session::Session;
 
-use crate::{ElectionName, RequestId, Revision, SessionId, View, WallTime};
+use crate::{ElectionName, Incarnation, RequestId, Revision, SessionId, View, WallTime};
 use answered::Answered;
+use session::Retired;
 
 /// Most sessions that may be open at once.
 pub const MAX_SESSIONS: usize = 100_000;
@@ -65,10 +66,15 @@ pub struct Ledger {
     revision: Revision,
     /// The latest wall time stamped into any command; history never runs backwards.
     now: WallTime,
+    #[serde(with = "session::as_list")]
     sessions: BTreeMap<SessionId, Session>,
+    /// Sessions that were closed lately.
+    retired: Retired,
     elections: BTreeMap<ElectionName, Election>,
     /// Elections without a candidate, by the revision since which they have none.
     idle: BTreeSet<(Revision, ElectionName)>,
+    /// Highest revision of any election that was forgotten, so that no view goes back.
+    forgotten: Revision,
     members: Members,
     answered: Answered,
 }
@@ -101,11 +107,9 @@ impl Ledger {
     }
 
     fn answer_to(&self, session: Option<SessionId>, id: RequestId) -> Option<Outcome> {
-        let ring = match session.and_then(|session| self.sessions.get(&session)) {
-            Some(session) => &session.answered,
-            None => &self.answered,
-        };
-        ring.get(id)
+        // An answer that was given while the session was not open lies with the common ones.
+        let session = session.and_then(|session| self.sessions.get(&session));
+        session.and_then(|session| session.answered.get(id)).or_else(|| self.answered.get(id))
     }
 
     fn remember(&mut self, session: Option<SessionId>, id: RequestId, outcome: Outcome) {
@@ -146,6 +150,13 @@ impl Ledger {
         self.sessions.iter().map(|(&id, session)| (id, session))
     }
 
+    /// The open sessions of one process.
+    pub fn sessions_of(&self, process: Incarnation) -> impl Iterator<Item = SessionId> {
+        let first = SessionId { process, number: 0 };
+        let last = SessionId { process, number: u32::MAX };
+        self.sessions.range(first..=last).map(|(&id, _)| id)
+    }
+
     /// The nodes of the cluster.
     #[must_use]
     pub fn members(&self) -> &Members {
@@ -162,10 +173,7 @@ impl Ledger {
                     election.leader(|session| self.sessions.get(&session).map(Session::ttl));
                 (leader.map_or(View::Vacant, View::Led), election.revision())
             }
-            None => (View::Vacant, Revision::default()),
+            None => (View::Vacant, self.forgotten),
         }
     }
 }
-
-#[cfg(test)]
-mod tests {}

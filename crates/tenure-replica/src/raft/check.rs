@@ -117,9 +117,9 @@ impl Receiver {
                 let known = m.context.is_empty() || m.context.len() == BARRIER_BYTES;
                 known.then_some(()).ok_or("its read context is of an unknown kind")
             }
-            MessageKind::VoteResponse
-            | MessageKind::PreVoteResponse
-            | MessageKind::TimeoutNow => Ok(()),
+            MessageKind::VoteResponse | MessageKind::PreVoteResponse | MessageKind::TimeoutNow => {
+                Ok(())
+            }
         }
     }
 

@@ -102,9 +102,7 @@ pub(super) fn entry_out(mut e: eraftpb::Entry) -> Entry {
 }
 
 pub(super) fn entry_in(e: Entry) -> eraftpb::Entry {
-    let mut out = eraftpb::Entry::default();
-    out.index = e.index;
-    out.term = e.term;
+    let mut out = eraftpb::Entry { index: e.index, term: e.term, ..Default::default() };
     match e.kind {
         EntryKind::Command => out.data = e.data.into(),
         EntryKind::Membership => {
@@ -126,8 +124,7 @@ pub(super) fn snapshot_out(s: &eraftpb::Snapshot) -> Snapshot {
 }
 
 pub(super) fn snapshot_in(s: Snapshot) -> eraftpb::Snapshot {
-    let mut out = eraftpb::Snapshot::default();
-    out.data = s.data.into();
+    let mut out = eraftpb::Snapshot { data: s.data.into(), ..Default::default() };
     let meta = out.mut_metadata();
     meta.index = s.index;
     meta.term = s.term;
@@ -152,9 +149,6 @@ pub(super) fn hard_state_out(hs: &eraftpb::HardState) -> HardState {
 }
 
 pub(super) fn hard_state_in(hs: HardState) -> eraftpb::HardState {
-    let mut out = eraftpb::HardState::default();
-    out.term = hs.term;
-    out.vote = hs.vote.map_or(0, NodeId::get);
-    out.commit = hs.commit;
-    out
+    let vote = hs.vote.map_or(0, NodeId::get);
+    eraftpb::HardState { term: hs.term, vote, commit: hs.commit, ..Default::default() }
 }

@@ -49,12 +49,15 @@ impl Consensus {
     fn may_campaign(&self) -> bool {
         let raft = &self.node.raft;
         let log = &raft.raft_log;
-        let written = self.writes.is_idle()
-            && log.unstable_entries().is_empty()
-            && log.unstable_snapshot().is_none();
         raft.promotable()
             && log.applied + 1 >= log.first_index()
-            && (written || !raft.prs().is_singleton())
+            && (self.is_all_written() || !raft.prs().is_singleton())
+    }
+
+    fn is_all_written(&self) -> bool {
+        let log = &self.node.raft.raft_log;
+        let handed_out = log.unstable_entries().is_empty() && log.unstable_snapshot().is_none();
+        handed_out && self.writes.is_settled()
     }
 
     /// A message from a peer, direct or relayed.
@@ -79,6 +82,11 @@ impl Consensus {
             if !handed_over || !self.may_campaign() {
                 return Ok(());
             }
+        }
+        if message.kind == MessageKind::VoteResponse && !self.is_all_written() {
+            // The request for it waits for the disk, so nobody can have answered it; and the
+            // library wants its whole log persisted when it wins.
+            return Ok(());
         }
         let outcome = self.node.step(convert::message_in(message));
         self.settle();

@@ -8,7 +8,7 @@ use tenure_core::NodeId;
 /// the library's local kinds cannot arrive from the network at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MessageKind {
+pub(crate) enum MessageKind {
     /// The leader's entries, possibly none.
     Append,
     /// Answer to [`MessageKind::Append`] and to [`MessageKind::Snapshot`].
@@ -92,11 +92,5 @@ impl RaftMessage {
     #[must_use]
     pub fn to(&self) -> NodeId {
         self.to
-    }
-
-    /// What it asks or answers.
-    #[must_use]
-    pub fn kind(&self) -> MessageKind {
-        self.kind
     }
 }

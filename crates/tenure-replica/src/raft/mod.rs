@@ -27,8 +27,8 @@ mod writes;
 pub(crate) use check::StepError;
 pub(crate) use inputs::ProposeError;
 pub(crate) use membership::MembershipChange;
-pub use message::{MessageKind, RaftMessage};
-pub(crate) use ready::{Barrier, Ready};
+pub use message::RaftMessage;
+pub(crate) use ready::Ready;
 
 use crate::log::{HardState, Membership, Restored, Snapshot};
 use crate::status::RaftRole;
@@ -264,12 +264,7 @@ impl Consensus {
         self.node.raft.commit_to_current_term()
     }
 
-    /// Entries that the latest snapshot does not cover.
-    pub(crate) fn entries_since_snapshot(&self) -> u64 {
-        self.last_index().saturating_sub(self.node.store().snapshot_index())
-    }
-
-    /// Bytes in those entries.
+    /// Bytes of the entries that the latest snapshot does not cover.
     pub(crate) fn bytes_since_snapshot(&self) -> usize {
         self.node.store().bytes_since_snapshot()
     }
@@ -293,11 +288,6 @@ impl Consensus {
     /// Whether this node may become leader: it is a voter.
     pub(crate) fn promotable(&self) -> bool {
         self.node.raft.promotable()
-    }
-
-    /// Whom the leadership is being handed to.
-    pub(crate) fn transferring_to(&self) -> Option<NodeId> {
-        NodeId::new(self.node.raft.lead_transferee?)
     }
 
     /// How far the log of a member is known to equal this leader's; none on other nodes.

@@ -83,10 +83,6 @@ impl Store {
         self.snapshot.get_metadata().index
     }
 
-    pub(super) fn latest_snapshot(&self) -> &eraftpb::Snapshot {
-        &self.snapshot
-    }
-
     pub(super) fn last(&self) -> u64 {
         self.base.0 + self.entries.len() as u64
     }

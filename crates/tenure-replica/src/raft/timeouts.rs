@@ -40,3 +40,24 @@ impl Timeouts {
         z ^ (z >> 31)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawn_once_per_term_and_role_within_the_range_and_by_the_seed_alone() {
+        let draw = |seed: u64| -> Vec<usize> {
+            let mut timeouts = Timeouts::new(seed, 15);
+            (0..200).map(|term| timeouts.current(term, StateRole::Follower)).collect()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert!(draw(1).iter().all(|ticks| (15..30).contains(ticks)));
+        assert!((15..30).all(|ticks| draw(1).contains(&ticks)));
+        let mut timeouts = Timeouts::new(3, 1000);
+        let first = timeouts.current(7, StateRole::Follower);
+        assert_eq!(timeouts.current(7, StateRole::Follower), first);
+        assert_ne!(timeouts.current(7, StateRole::Candidate), first);
+    }
+}

@@ -79,7 +79,7 @@ impl Writes {
     /// other entries at positions that its learners already have.
     pub(super) fn send(&mut self, message: RaftMessage) {
         let may_overtake = message.kind.is_leaders() && message.term <= self.durable_term;
-        if may_overtake || self.gate <= self.done {
+        if may_overtake || self.is_settled() {
             self.released.push(message);
         } else {
             self.held.push_back((self.gate, message));
@@ -111,7 +111,8 @@ impl Writes {
         !self.released.is_empty()
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_empty()
+    /// No message is waiting for the disk, nor would the next one.
+    pub(super) fn is_settled(&self) -> bool {
+        self.gate <= self.done
     }
 }

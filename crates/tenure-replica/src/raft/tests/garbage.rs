@@ -1,6 +1,7 @@
 //! No message from the network takes a node down.
 
-use super::super::{Consensus, Founding, MessageKind, RaftMessage, StepError};
+use super::super::message::{MessageKind, RaftMessage};
+use super::super::{Consensus, Founding, StepError};
 use super::net::{MS, Net, Shape, id, members, settings};
 use crate::log::{Entry, EntryKind, Membership, Restored, Snapshot};
 use crate::status::RaftRole;
@@ -80,7 +81,17 @@ prop_compose! {
                 entry.term = entry.term.max(log_term).min(term.max(log_term));
             }
         }
-        let snapshot = if fit && kind != MessageKind::Snapshot { None } else { snapshot };
+        let mut snapshot = if fit && kind != MessageKind::Snapshot { None } else { snapshot };
+        if fit && let Some(snapshot) = &mut snapshot {
+            let Membership { voters, learners } = &mut snapshot.membership;
+            voters.push(id(1));
+            voters.sort_unstable();
+            voters.dedup();
+            learners.sort_unstable();
+            learners.dedup();
+            learners.retain(|learner| !voters.contains(learner));
+            snapshot.term = snapshot.term.min(term);
+        }
         let context = if fit && !matches!(kind, MessageKind::Vote | MessageKind::PreVote
             | MessageKind::Heartbeat | MessageKind::HeartbeatResponse) { vec![] } else { context };
         RaftMessage {
@@ -94,6 +105,10 @@ prop_compose! {
 #[derive(Clone, Debug)]
 enum Op {
     Message(RaftMessage),
+    /// The same, but of the node's own term: that is what a leader listens to.
+    Timely(RaftMessage),
+    /// Node 2 votes for this one.
+    Elect,
     Tick(u8),
     Campaign,
     Forced,
@@ -108,7 +123,9 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        12 => message().prop_map(Op::Message),
+        8 => message().prop_map(Op::Message),
+        8 => message().prop_map(Op::Timely),
+        2 => Just(Op::Elect),
         3 => (1..40_u8).prop_map(Op::Tick),
         1 => Just(Op::Campaign),
         1 => Just(Op::Forced),
@@ -121,31 +138,66 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Does to one node what a shell with a slow disk would do.
-fn drive(consensus: &mut Consensus, ops: Vec<Op>) {
-    let (mut issued, mut done, mut applied) = (0_u64, 0, consensus.applied());
-    for op in ops {
-        match op {
-            Op::Message(message) => drop(consensus.step(message)),
-            Op::Tick(ticks) => (0..ticks).for_each(|_| consensus.tick()),
-            Op::Campaign => drop(consensus.campaign()),
-            Op::Forced => drop(consensus.campaign_forced()),
-            Op::Propose => drop(consensus.propose(vec![9; 8])),
-            Op::Barrier => drop(consensus.read_barrier(7)),
-            Op::Persist(but) => {
-                done = issued.saturating_sub(but).max(done);
-                consensus.persisted(done);
-            }
-            Op::Apply => consensus.applied_to(applied),
-            Op::Snapshot => drop(consensus.offer_snapshot(vec![3; 16])),
-            Op::Report(peer) => consensus.report_unreachable(id(peer)),
+/// One node and what a shell with a slow disk knows about it.
+struct Shell {
+    node: Consensus,
+    issued: u64,
+    done: u64,
+    applied: u64,
+}
+
+impl Shell {
+    fn run(node: Consensus, ops: Vec<Op>) {
+        let applied = node.applied();
+        let mut shell = Self { node, issued: 0, done: 0, applied };
+        for op in ops {
+            shell.one(op);
+            shell.drain();
         }
-        while let Some(ready) = consensus.ready() {
-            issued = ready.persist.map_or(issued, |unit| unit.number);
-            if let Some(snapshot) = ready.install {
-                applied = snapshot.index;
+    }
+
+    fn one(&mut self, op: Op) {
+        match op {
+            Op::Message(message) => drop(self.node.step(message)),
+            Op::Timely(message) => {
+                let term = self.node.standing().term;
+                drop(self.node.step(RaftMessage { term, ..message }));
             }
-            applied = ready.committed.last().map_or(applied, |last| last.index);
+            Op::Elect => self.elect(),
+            Op::Tick(ticks) => (0..ticks).for_each(|_| self.node.tick()),
+            Op::Campaign => _ = self.node.campaign(),
+            Op::Forced => _ = self.node.campaign_forced(),
+            Op::Propose => drop(self.node.propose(vec![9; 8])),
+            Op::Barrier => _ = self.node.read_barrier(7),
+            Op::Persist(but) => self.persist(but),
+            Op::Apply => self.node.applied_to(self.applied),
+            Op::Snapshot => _ = self.node.offer_snapshot(vec![3; 16]),
+            Op::Report(peer) => self.node.report_unreachable(id(peer)),
+        }
+    }
+
+    fn persist(&mut self, but: u64) {
+        self.done = self.issued.saturating_sub(but).max(self.done);
+        self.node.persisted(self.done);
+    }
+
+    fn drain(&mut self) {
+        while let Some(ready) = self.node.ready() {
+            self.issued = ready.persist.map_or(self.issued, |unit| unit.number);
+            self.applied = ready.install.map_or(self.applied, |snapshot| snapshot.index);
+            self.applied = ready.committed.last().map_or(self.applied, |last| last.index);
+        }
+    }
+
+    /// Campaigns, and gets the vote of node 2.
+    fn elect(&mut self) {
+        self.node.campaign();
+        for kind in [MessageKind::PreVoteResponse, MessageKind::VoteResponse] {
+            self.drain();
+            self.persist(0);
+            let pre = u64::from(kind == MessageKind::PreVoteResponse);
+            let term = self.node.standing().term + pre;
+            drop(self.node.step(RaftMessage { kind, term, ..heartbeat(0) }));
         }
     }
 }
@@ -163,13 +215,13 @@ proptest! {
         voters in 1..4_u64, seed in any::<u64>(), ops in prop::collection::vec(op(), 1..60),
     ) {
         let voters: Vec<u64> = (1..=voters).collect();
-        drive(&mut founder(&voters, seed), ops);
+        Shell::run(founder(&voters, seed), ops);
     }
 
     #[test]
     fn garbage_never_panics_a_joining_node(ops in prop::collection::vec(op(), 1..60)) {
-        let mut node = Consensus::new(settings(id(1)), Restored::default(), None, 1).expect("starts");
-        drive(&mut node, ops);
+        let node = Consensus::new(settings(id(1)), Restored::default(), None, 1);
+        Shell::run(node.expect("starts"), ops);
     }
 }
 
@@ -197,6 +249,122 @@ fn a_log_shorter_than_what_the_leader_knows_is_said_to_be_lost() {
     let lost = StepError::LogLost { leader: id(2), confirmed: 9, last: 1 };
     assert_eq!(node.step(heartbeat(9)), Err(lost));
     assert_eq!(node.step(heartbeat(1)), Ok(()));
+}
+
+#[test]
+fn each_kind_of_nonsense_is_refused() {
+    let entry = |index, term| Entry { index, term, kind: EntryKind::Command, data: vec![1] };
+    let append = |entries| RaftMessage {
+        kind: MessageKind::Append,
+        index: 1,
+        log_term: 1,
+        entries,
+        ..heartbeat(1)
+    };
+    let with_snapshot = |index, term, voters: &[u64], learners: &[u64]| {
+        let ids = |list: &[u64]| list.iter().copied().map(id).collect();
+        let membership = Membership { voters: ids(voters), learners: ids(learners) };
+        let snapshot = Some(Box::new(Snapshot { index, term, membership, data: Vec::new() }));
+        RaftMessage { kind: MessageKind::Snapshot, snapshot, ..heartbeat(0) }
+    };
+    let bad = [
+        RaftMessage { term: 0, ..heartbeat(1) },
+        RaftMessage { term: u64::MAX, ..heartbeat(1) },
+        RaftMessage { term: (1 << 32) + 2, ..heartbeat(1) },
+        RaftMessage { commit: u64::MAX, ..append(vec![]) },
+        RaftMessage { entries: vec![entry(2, 2)], ..heartbeat(1) },
+        RaftMessage { context: vec![1; 15], ..heartbeat(1) },
+        RaftMessage { kind: MessageKind::Vote, context: vec![1; 16], ..heartbeat(1) },
+        RaftMessage { index: 0, ..append(vec![]) },
+        RaftMessage { log_term: 0, ..append(vec![]) },
+        RaftMessage { log_term: 6, ..append(vec![]) },
+        append(vec![entry(3, 2)]),
+        append(vec![entry(2, 2), entry(4, 2)]),
+        append(vec![entry(2, 3), entry(3, 2)]),
+        append(vec![entry(2, 6)]),
+        RaftMessage { snapshot: None, ..with_snapshot(9, 4, &[1], &[]) },
+        with_snapshot(0, 4, &[1], &[]),
+        with_snapshot(9, 0, &[1], &[]),
+        with_snapshot(9, 6, &[1], &[]),
+        with_snapshot(9, 4, &[], &[1]),
+        with_snapshot(9, 4, &[1, 1], &[]),
+        with_snapshot(9, 4, &[1, 2], &[2]),
+    ];
+    for message in bad {
+        let outcome = founder(&[1, 2, 3], 1).step(message.clone());
+        assert!(matches!(outcome, Err(StepError::Malformed { .. })), "{message:?}: {outcome:?}");
+    }
+    for message in
+        [RaftMessage { to: id(3), ..heartbeat(1) }, RaftMessage { from: id(1), ..heartbeat(1) }]
+    {
+        let outcome = founder(&[1, 2, 3], 1).step(message);
+        assert!(matches!(outcome, Err(StepError::Misdelivered { .. })));
+    }
+    let stranger = RaftMessage { kind: MessageKind::VoteResponse, from: id(8), ..heartbeat(0) };
+    assert_eq!(founder(&[1, 2, 3], 1).step(stranger), Err(StepError::NotMember(id(8))));
+    assert_eq!(founder(&[1, 2, 3], 1).step(append(vec![entry(2, 2), entry(3, 5)])), Ok(()));
+}
+
+#[test]
+fn nobody_confirms_entries_that_the_leader_does_not_have() {
+    let mut net = Net::new(1, &[1, 2, 3], Shape::default());
+    let leader = net.elect();
+    let other = net.others(leader)[0];
+    let term = net.consensus(leader).standing().term;
+    let response = RaftMessage {
+        kind: MessageKind::AppendResponse,
+        from: other,
+        to: leader,
+        term,
+        ..heartbeat(0)
+    };
+    let beyond = net.consensus(leader).last_index() + 1;
+    for bad in [
+        RaftMessage { index: beyond, ..response.clone() },
+        RaftMessage { index: 2, reject: true, reject_hint: beyond, ..response },
+    ] {
+        let outcome = net.consensus(leader).step(bad);
+        assert!(matches!(outcome, Err(StepError::Malformed { .. })));
+    }
+}
+
+#[test]
+fn a_vote_that_was_never_asked_for_counts_for_nothing() {
+    let mut node = founder(&[1, 2, 3], 1);
+    while node.ready().is_some() {}
+    node.persisted(1);
+    assert!(node.campaign_forced());
+    while node.ready().is_some() {}
+    // The request is still held back by the disk.
+    let term = node.standing().term;
+    let vote = RaftMessage { kind: MessageKind::VoteResponse, term, ..heartbeat(0) };
+    node.step(vote.clone()).expect("ignored");
+    assert_eq!(node.standing().role, RaftRole::Candidate);
+    node.persisted(2);
+    node.step(vote).expect("counted");
+    assert_eq!(node.standing().role, RaftRole::Leader);
+}
+
+#[test]
+fn nobody_campaigns_between_a_snapshot_and_its_write() {
+    let mut node = founder(&[1, 2, 3], 1);
+    while node.ready().is_some() {}
+    node.persisted(1);
+    let snapshot = Snapshot { index: 9, term: 4, membership: members(&[1, 2, 3]), data: vec![] };
+    let snapshot = Some(Box::new(snapshot));
+    let message = RaftMessage { kind: MessageKind::Snapshot, snapshot, ..heartbeat(0) };
+    node.step(message).expect("a good snapshot");
+    let ready = node.ready().expect("something to write");
+    assert_eq!(ready.install.map(|snapshot| snapshot.index), Some(9));
+    assert!(ready.messages.is_empty(), "confirmed before it was written");
+    node.forget_leader(id(2));
+    assert!(!node.campaign());
+    assert!(!node.campaign_forced());
+    (0..100).for_each(|_| node.tick());
+    assert_eq!(node.standing().role, RaftRole::Follower);
+    node.persisted(ready.persist.expect("the snapshot").number);
+    node.tick();
+    assert_eq!(node.standing().role, RaftRole::PreCandidate);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The wrapped library under a simulated network, disk and clock.
 
+mod chaos;
 mod elections;
 mod garbage;
 mod membership;

@@ -1,6 +1,6 @@
 //! What the disk must have seen before what, and what comes back after a crash.
 
-use super::super::{Consensus, ConsensusError};
+use super::super::{Consensus, ConsensusError, MembershipChange};
 use super::net::{MS, Net, Shape, id, settings};
 use crate::log::{Entry, EntryKind, HardState, Membership, Restored, Snapshot};
 
@@ -75,6 +75,26 @@ fn crashes_and_restarts_lose_nothing_that_was_committed() {
         net.run(1_000 * MS);
         let states: Vec<_> = net.live().map(|(_, n)| n.state).collect();
         assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "seed {seed}: {states:?}");
+    }
+}
+
+#[test]
+fn a_lone_voter_tells_its_learner_nothing_of_a_term_that_a_crash_would_take_back() {
+    // `net` checks that the term is on disk; only a lone voter leads before it is.
+    for seed in 0..20 {
+        let mut net = Net::new(seed, &[1], Shape { disk: (MS, 20 * MS), ..Shape::default() });
+        net.elect();
+        net.join(2);
+        net.change(MembershipChange::AddLearner(id(2)));
+        for _ in 0..5 {
+            net.run(50 * MS);
+            net.kill(id(1), None);
+            net.restart(1);
+            net.elect();
+        }
+        net.commit(1_000 * MS).expect("commits");
+        net.run(100 * MS);
+        assert_eq!(net.nodes[&id(1)].state, net.nodes[&id(2)].state);
     }
 }
 

@@ -1,0 +1,100 @@
+//! The leader's own words.
+
+use super::{Answer, Step};
+use crate::{
+    CandidateId, ElectionName, SessionId, Token, Value,
+    ledger::{EndReason, EventKind, Outcome, Refusal, Tenure},
+};
+
+impl Step<'_> {
+    pub(super) fn resign(
+        &mut self,
+        session: SessionId,
+        name: &ElectionName,
+        token: Token,
+    ) -> Answer {
+        match self.require_leader(session, name, token) {
+            Ok(()) => {}
+            Err(refusal) => {
+                let past = self.ledger.elections.get(name).and_then(|e| e.past(token));
+                let left = past.is_some_and(|past| {
+                    matches!(past.reason, EndReason::Resigned | EndReason::Evicted)
+                });
+                return if left { Ok(Outcome::Done) } else { Err(refusal) };
+            }
+        }
+        let now = self.ledger.now;
+        let reason = self.unless_revoked(session, name, EndReason::Resigned);
+        let named = self.end_tenure(session, name, reason, now);
+        self.remove_candidate(session, name);
+        self.settle(name, named.flatten().as_ref(), None);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn transfer(
+        &mut self,
+        session: SessionId,
+        name: &ElectionName,
+        token: Token,
+        to: &CandidateId,
+    ) -> Answer {
+        self.require_leader(session, name, token)?;
+        self.require_successor(session, name, Some(to))?;
+        let now = self.ledger.now;
+        let reason = self.unless_revoked(session, name, EndReason::Transferred);
+        self.end_tenure(session, name, reason, now);
+        self.requeue(session, name);
+        self.settle(name, Some(to), Some(session));
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn give_way(
+        &mut self,
+        session: SessionId,
+        name: &ElectionName,
+        token: Token,
+    ) -> Answer {
+        self.require_leader(session, name, token)?;
+        let asked = |tenure: &Tenure| tenure.handover.is_some() || tenure.revoked.is_some();
+        if !self.tenure_of(session, name).is_some_and(asked) {
+            return Err(Refusal::NothingReserved { election: name.clone() });
+        }
+        let now = self.ledger.now;
+        let reason = self.unless_revoked(session, name, EndReason::Transferred);
+        let named = self.end_tenure(session, name, reason, now);
+        self.requeue(session, name);
+        self.settle(name, named.flatten().as_ref(), Some(session));
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn proclaim(
+        &mut self,
+        session: SessionId,
+        name: &ElectionName,
+        token: Token,
+        value: Value,
+    ) -> Answer {
+        self.require_leader(session, name, token)?;
+        let election = self.election(name)?;
+        let candidate = election.candidates.iter_mut().find(|c| c.session == session);
+        if let Some(candidate) = candidate.filter(|candidate| candidate.value != value) {
+            candidate.value = value.clone();
+            self.emit(EventKind::Proclaimed { election: name.clone(), token, value });
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Whatever the leader says when its tenure is revoked, it confirms the eviction.
+    fn unless_revoked(
+        &self,
+        session: SessionId,
+        name: &ElectionName,
+        reason: EndReason,
+    ) -> EndReason {
+        let revoked = |tenure: &Tenure| tenure.revoked.is_some();
+        match self.tenure_of(session, name).is_some_and(revoked) {
+            true => EndReason::Evicted,
+            false => reason,
+        }
+    }
+}
