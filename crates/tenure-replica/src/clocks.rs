@@ -153,6 +153,28 @@ impl Clocks {
         commands
     }
 
+    /// A command was not taken by the log: it comes again at `at`.
+    pub(crate) fn again(&mut self, command: Command, at: Moment) {
+        match command {
+            Command::CloseSession { session, reason } => {
+                let Some(clock) = self.sessions.get_mut(&session) else { return };
+                // Nothing was proposed, so it may be renewed until then. A death is reported
+                // again by whoever holds the proof.
+                clock.ending = false;
+                if matches!(reason, SessionEnd::Expired { .. }) {
+                    self.queue.insert((at, Timer::Session(session)));
+                }
+            }
+            Command::FinishEviction { election, token } => {
+                self.queue.insert((at, Timer::Eviction(election, token)));
+            }
+            Command::LiftBan { election, candidate } => {
+                self.queue.insert((at, Timer::Ban(election, candidate)));
+            }
+            _ => {}
+        }
+    }
+
     fn ring(&mut self, timer: Timer, now: Moment) -> Option<Command> {
         match timer {
             Timer::Session(session) => {

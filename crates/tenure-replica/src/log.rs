@@ -34,7 +34,9 @@ pub struct HardState {
     pub term: u64,
     /// Who got this node's vote in that term.
     pub vote: Option<NodeId>,
-    /// Highest index known to be committed. May lag on disk: it is only a hint at restart.
+    /// Highest index known to be committed. It may lag behind what was committed, but what a
+    /// unit of work says must become durable together with the unit's entries: a voter that
+    /// forgot that an earlier membership change is committed could campaign with an older one.
     pub commit: u64,
 }
 
@@ -70,7 +72,8 @@ pub struct Persist {
     /// New hard state, when it changed.
     pub hard_state: Option<HardState>,
     /// A snapshot that replaces the state and the log up to its index: one received from the
-    /// Raft leader, or one made here so that the log can be cut.
+    /// Raft leader, or one made here so that the log can be cut. What the log holds after the
+    /// snapshot's index stays only if the log has an entry of the snapshot's term at that index.
     pub snapshot: Option<Snapshot>,
     /// Entries to append. The first one may overwrite entries that were never committed: the
     /// log then ends with the last one given here.

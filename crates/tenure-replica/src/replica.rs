@@ -427,7 +427,7 @@ impl Replica {
                     Some(_) => Answer::Accepted,
                     None => Answer::Unavailable { why: self.why_unknown(now.moment) },
                 };
-                self.to_leader(PeerBody::TransferQuorum { to }, now);
+                self.tell_leader(PeerBody::TransferQuorum { to }, now);
                 self.reply(waiter, answer);
             }
         }
@@ -483,26 +483,31 @@ impl Replica {
         self.attempt_takeover(now);
         self.lead(now);
         self.send_wishes(now);
-        while let Some(ready) = self.consensus.ready() {
-            self.carry_out(ready, now);
-            self.lead(now);
-            self.send_wishes(now);
+        loop {
+            while let Some(ready) = self.consensus.ready() {
+                self.carry_out(ready, now);
+                self.lead(now);
+                self.send_wishes(now);
+            }
+            // A snapshot is itself something to write, and to send to whoever waits for it.
+            if !self.snapshot_if_due() {
+                break;
+            }
         }
         for confirmation in self.questions.ready(self.consensus.applied()) {
             let answer = Answer::Confirmed { gone: confirmation.gone };
             self.reply(confirmation.waiter, answer);
         }
-        self.snapshot_if_due();
     }
 
     fn send_wishes(&mut self, now: Now) {
         let Some(_) = self.leader() else { return };
         for (request, at, wish) in self.requests.due(now.moment, SEND_AGAIN) {
-            self.to_leader(PeerBody::Wish { request, at, wish }, now);
+            self.tell_leader(PeerBody::Wish { request, at, wish }, now);
         }
         while let Some((number, sessions)) = self.questions.next(now.moment, self.config.heartbeat)
         {
-            self.to_leader(PeerBody::Confirm { number, sessions }, now);
+            self.tell_leader(PeerBody::Confirm { number, sessions }, now);
         }
         if !self.dead.is_empty() && self.next_report <= now.moment {
             self.next_report = now.moment + SEND_AGAIN;
@@ -512,7 +517,7 @@ impl Replica {
     }
 
     /// Tells the Raft leader, itself included.
-    fn to_leader(&mut self, body: PeerBody, now: Now) {
+    fn tell_leader(&mut self, body: PeerBody, now: Now) {
         match self.leader() {
             Some(leader) if leader == self.config.id => {
                 self.on_body(self.config.id, body, now);
@@ -525,7 +530,7 @@ impl Replica {
     fn report_deaths(&mut self, now: Now) {
         for process in self.dead_with_sessions() {
             if let Some(&(observed, _)) = self.dead.get(&process) {
-                self.to_leader(PeerBody::Dead { process, observed }, now);
+                self.tell_leader(PeerBody::Dead { process, observed }, now);
             }
         }
         // A session that was asked for just before the death may still be in the log's way.
@@ -546,7 +551,7 @@ impl Replica {
             && self.ledger.members().get(self.config.id).is_some_and(unknown)
         {
             self.said_hello = leader;
-            self.to_leader(PeerBody::Hello { directory: self.config.directory }, now);
+            self.tell_leader(PeerBody::Hello { directory: self.config.directory }, now);
         }
     }
 }

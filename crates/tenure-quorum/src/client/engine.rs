@@ -160,6 +160,7 @@ impl Engine {
 
     fn on_order(&mut self, order: Order) {
         match order {
+            Order::Ask(open) if matches!(self.phase, Phase::Over) => open.give_up(&self.lost_why),
             Order::Ask(open) => {
                 let to = self.line().map(|line| line.to.clone());
                 self.pending.add(open, to.as_ref());
@@ -240,7 +241,10 @@ impl Engine {
         self.lost_why = why;
         self.phase = match &mut self.route {
             Some(route) => Phase::Dialling(Box::pin(route.attempt())),
-            None => Phase::Over,
+            None => {
+                self.pending.give_all_up(&self.lost_why);
+                Phase::Over
+            }
         };
     }
 

@@ -1,6 +1,6 @@
 //! One connection with one node, over a socket or within the process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tenure_core::{ClusterId, Incarnation, NodeId, NodeName};
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use crate::{
     transport::{
         LocalClient,
         conn::Stream,
-        framing::{FrameReader, Packet},
+        framing::{FrameReader, Packet, Patience},
         handshake::Dialled,
         outbox::{Bound, Outbox},
     },
@@ -20,7 +20,7 @@ use crate::{
 /// What may wait to be sent.
 const BOUND: Bound = Bound { packets: 4096, bytes: 8 << 20 };
 /// A node's message must be complete by then.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const PATIENCE: Patience = Patience::Whole(Duration::from_secs(10));
 
 /// The node that a client is connected with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,7 @@ mod watch;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -351,15 +351,21 @@ impl Client {
     }
 }
 
-/// One number for the whole process, drawn when it is first needed.
+/// One number for the whole process, drawn when it is first needed, and again in a process
+/// that was forked from it: the death of a child must not be taken for its parent's.
 fn this_process() -> Result<Incarnation, ClientError> {
-    static PROCESS: OnceLock<Incarnation> = OnceLock::new();
-    if let Some(process) = PROCESS.get() {
-        return Ok(*process);
+    static PROCESS: Mutex<Option<(u32, Incarnation)>> = Mutex::new(None);
+    let mut known = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pid = std::process::id();
+    if let Some((owner, process)) = *known
+        && owner == pid
+    {
+        return Ok(process);
     }
-    let drawn = draw_incarnation().map_err(|error| ClientError::Unreachable {
+    let process = draw_incarnation().map_err(|error| ClientError::Unreachable {
         within: Duration::ZERO,
         why: error.to_string(),
     })?;
-    Ok(*PROCESS.get_or_init(|| drawn))
+    *known = Some((pid, process));
+    Ok(process)
 }

@@ -60,7 +60,7 @@ impl Open {
     }
 
     /// It is over without an answer.
-    fn give_up(self, lost: &str) {
+    pub(super) fn give_up(self, lost: &str) {
         let Self { within, sent, why, question, answer, .. } = self;
         let error = match (sent, question) {
             (false, _) => ClientError::Unreachable { within, why: lost.to_owned() },
@@ -117,6 +117,14 @@ impl Pending {
         for (_, open) in self.open.extract_if(.., |_, open| open.sent && !open.repeatable()) {
             open.give_up(why);
         }
+    }
+
+    /// There will be no other connection.
+    pub(super) fn give_all_up(&mut self, lost: &str) {
+        for (_, open) in std::mem::take(&mut self.open) {
+            open.give_up(lost);
+        }
+        self.due = None;
     }
 
     pub(super) fn answered(&mut self, number: u64, reply: Reply) {

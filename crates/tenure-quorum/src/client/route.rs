@@ -91,10 +91,12 @@ impl Route {
 
     /// When every endpoint said no for good, why.
     pub(super) fn hopeless(&self) -> Option<ClientError> {
-        let is_final = |error: &DialError| match error {
-            DialError::Rejected(Rejected::Cluster { .. } | Rejected::Protocol { .. })
-            | DialError::Protocol(_) => true,
-            _ => false,
+        let is_final = |error: &DialError| {
+            matches!(
+                error,
+                DialError::Rejected(Rejected::Cluster { .. } | Rejected::Protocol { .. })
+                    | DialError::Protocol(_)
+            )
         };
         if self.reasons.len() < self.len() || !self.reasons.values().all(is_final) {
             return None;

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     client_conn,
     conn::{Conn, Stream},
-    framing::{FrameError, FrameReader, Packet, write_packet},
+    framing::{FrameError, FrameReader, Packet, Patience, write_packet},
     gate::{Present, PresentClient},
     hub::Hub,
     peer,
@@ -22,7 +22,7 @@ use crate::wire::{
 /// connection: it is refused as a duplicate only after this.
 const DUPLICATE_GRACE: Duration = Duration::from_millis(200);
 /// A client's message must be complete by then.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+const CLIENT_PATIENCE: Patience = Patience::Whole(Duration::from_secs(10));
 
 /// Whoever was let in.
 enum Guest {
@@ -49,7 +49,8 @@ impl From<FrameError> for Failure {
 /// Hears a stranger out, and serves it to its end when it is let in.
 pub(crate) async fn receive(hub: Arc<Hub>, conn: Arc<Conn>, proof: Option<Proof>) {
     let stranger = hub.let_wait(&conn);
-    let mut reader = FrameReader::new(Stream(conn.clone()), MAX_HELLO, HELLO_DEADLINE);
+    let mut reader =
+        FrameReader::new(Stream(conn.clone()), MAX_HELLO, Patience::Whole(HELLO_DEADLINE));
     let heard = tokio::select! {
         heard = timeout(HELLO_DEADLINE, hear(&hub, &conn, &mut reader, proof)) => heard,
         () = hub.closed() => return,
@@ -60,7 +61,7 @@ pub(crate) async fn receive(hub: Arc<Hub>, conn: Arc<Conn>, proof: Option<Proof>
     let who = conn.other_end();
     match heard {
         Ok(Ok((Guest::Node(present), _, proof))) => {
-            reader.expect(MAX_PEER_FRAME, hub.settings.silence());
+            reader.expect(MAX_PEER_FRAME, Patience::Piece(hub.settings.silence()));
             peer::serve(&hub, reader, present, proof).await;
         }
         Ok(Ok((Guest::Client(present), hello, proof))) => {

@@ -16,7 +16,6 @@ use super::{
     peer,
     refusals::Reason,
 };
-use crate::wire::{HELLO_DEADLINE, MAX_HELLO};
 
 /// Pause after the first failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -42,8 +41,7 @@ pub(crate) async fn keep(hub: Arc<Hub>, id: NodeId, address: String, outbox: Arc
         };
         match dialled.map(|dialled| enter(&hub, id, &address, dialled)) {
             Ok(Some((dialled, present))) => {
-                let Dialled { conn, mut reader, proof, .. } = dialled;
-                reader.expect(MAX_HELLO, HELLO_DEADLINE);
+                let Dialled { conn, reader, proof, .. } = dialled;
                 outbox.attach(conn);
                 present.announce();
                 peer::send(&hub, &outbox, reader, present, proof).await;

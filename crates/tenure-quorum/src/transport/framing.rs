@@ -45,9 +45,20 @@ pub enum FrameError {
     /// The message is not what was expected here.
     #[error(transparent)]
     Undecodable(#[from] DecodeError),
-    /// The rest of a message did not arrive in time.
-    #[error("a message was begun and not finished within {0:?}")]
+    /// What should have arrived did not arrive in time.
+    #[error("what should have come did not come within {0:?}")]
     Slow(Duration),
+}
+
+/// How long to wait for a message.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// For ever for its first byte, then so long for all the rest: against strangers who
+    /// trickle.
+    Whole(Duration),
+    /// So long for the next piece of it, also for the first: for whoever speaks regularly and
+    /// may have much to say.
+    Piece(Duration),
 }
 
 /// An encoded message with its length, cheap to clone: it is encoded once for many receivers.
@@ -92,8 +103,11 @@ impl Packet {
 /// # Errors
 /// Whatever the stream reports.
 pub async fn write_packet<W: AsyncWrite + Unpin>(to: &mut W, packet: &Packet) -> io::Result<()> {
-    to.write_all(&packet.head).await?;
-    to.write_all(&packet.body).await?;
+    // One write, so that a small message is one segment.
+    let mut bytes = Vec::with_capacity(packet.wire_len());
+    bytes.extend_from_slice(&packet.head);
+    bytes.extend_from_slice(&packet.body);
+    to.write_all(&bytes).await?;
     to.flush().await
 }
 
@@ -105,20 +119,19 @@ pub struct FrameReader<R> {
     /// Bytes of `buffer` that were consumed.
     start: usize,
     max: u32,
-    patience: Duration,
+    patience: Patience,
     /// When the message that is under way must be complete.
     deadline: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Reads messages of at most `max` bytes, each complete within `patience` of its first
-    /// bytes.
-    pub fn new(from: R, max: u32, patience: Duration) -> Self {
+    /// Reads messages of at most `max` bytes.
+    pub fn new(from: R, max: u32, patience: Patience) -> Self {
         Self { from, buffer: Vec::new(), start: 0, max, patience, deadline: None }
     }
 
-    /// From now on messages of at most `max` bytes, each complete within `patience`.
-    pub fn expect(&mut self, max: u32, patience: Duration) {
+    /// From now on other bounds hold.
+    pub fn expect(&mut self, max: u32, patience: Patience) {
         (self.max, self.patience) = (max, patience);
     }
 
@@ -196,12 +209,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.start = 0;
         }
         self.buffer.reserve(missing.clamp(CHUNK, STEP));
-        if self.buffer.is_empty() {
-            self.deadline = None;
-            return Ok(self.from.read_buf(&mut self.buffer).await?);
-        }
-        let patience = self.patience;
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + patience);
+        let (deadline, patience) = match self.patience {
+            Patience::Whole(_) if self.buffer.is_empty() => {
+                return Ok(self.from.read_buf(&mut self.buffer).await?);
+            }
+            Patience::Whole(whole) => {
+                (*self.deadline.get_or_insert_with(|| Instant::now() + whole), whole)
+            }
+            Patience::Piece(piece) => (Instant::now() + piece, piece),
+        };
         match timeout_at(deadline, self.from.read_buf(&mut self.buffer)).await {
             Ok(read) => Ok(read?),
             Err(_) => Err(FrameError::Slow(patience)),

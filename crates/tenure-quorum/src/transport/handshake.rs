@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     conn::{Conn, Stream},
-    framing::{FrameError, FrameReader, Packet, write_packet},
+    framing::{FrameError, FrameReader, Packet, Patience, write_packet},
     host::share_machine,
     proof::Proof,
 };
@@ -150,7 +150,7 @@ async fn greet(
     let packet = Packet::new(hello, MAX_HELLO)?;
     tokio::io::AsyncWriteExt::write_all(&mut stream, &MAGIC).await?;
     write_packet(&mut stream, &packet).await?;
-    let mut reader = FrameReader::new(stream, MAX_HELLO, HELLO_DEADLINE);
+    let mut reader = FrameReader::new(stream, MAX_HELLO, Patience::Whole(HELLO_DEADLINE));
     match reader.next::<Greeting>().await? {
         Some((Greeting::Welcome(welcome), _)) if welcome.protocol == PROTOCOL => {
             Ok((welcome, reader))

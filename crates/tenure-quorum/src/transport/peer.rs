@@ -77,16 +77,11 @@ pub(crate) async fn send(
 }
 
 async fn receive(hub: &Arc<Hub>, present: &Present, reader: &mut FrameReader<Stream>, flow: &Flow) {
-    let silence = hub.settings.silence();
     loop {
-        let (frame, bytes) = match timeout(silence, reader.next::<PeerFrame>()).await {
-            Ok(Ok(Some(message))) => message,
-            Ok(Ok(None)) => return,
-            Ok(Err(error)) => return complain(hub, present, &error),
-            Err(_) => {
-                let why = format!("nothing was heard from it for {silence:?}");
-                return note(hub, present, Reason::Silent, &why);
-            }
+        let (frame, bytes) = match reader.next::<PeerFrame>().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
+            Err(error) => return complain(hub, present, &error),
         };
         let hold = flow.room_for(bytes).await;
         hub.tell(TransportEvent::PeerFrame { link: present.id, frame, hold });

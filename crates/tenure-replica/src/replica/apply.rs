@@ -153,14 +153,16 @@ impl Replica {
         self.mesh.set_voters(&membership.voters);
     }
 
-    pub(super) fn snapshot_if_due(&mut self) {
+    /// Makes a snapshot when the log has grown or somebody needs one. True when it did.
+    pub(super) fn snapshot_if_due(&mut self) -> bool {
         let full = self.applied_since_snapshot >= self.config.snapshot_every
             || self.consensus.bytes_since_snapshot() >= SNAPSHOT_BYTES;
-        if (full || self.consensus.wants_snapshot())
-            && self.consensus.offer_snapshot(codec::encode(&self.ledger)).is_some()
-        {
+        let made = (full || self.consensus.wants_snapshot())
+            && self.consensus.offer_snapshot(codec::encode(&self.ledger)).is_some();
+        if made {
             self.applied_since_snapshot = 0;
         }
+        made
     }
 
     fn stop_unreadable(&mut self, what: &str, index: u64, error: &DecodeError) {

@@ -58,54 +58,65 @@ impl Replica {
     pub(super) fn lead(&mut self, now: Now) {
         let Some(leading) = &mut self.leading else { return };
         for command in leading.clocks.due(now.moment) {
-            self.propose(None, now.wall, command);
+            self.propose_or_retry(command, now);
         }
         self.run_rounds(now);
         self.change_members(now);
     }
 
     fn run_rounds(&mut self, now: Now) {
+        while let Some(answers) = self.finish_round() {
+            for (from, body) in answers {
+                self.send(from, body, now);
+            }
+        }
         let Some(leading) = &mut self.leading else { return };
         if let Some(round) = leading.rounds.begin(now.moment, self.config.heartbeat)
             && self.consensus.read_barrier(round)
         {
             leading.rounds.began(round, now.moment);
         }
-        let applied = self.consensus.applied();
-        while let Some(&(round, index)) = leading.confirmed.front() {
-            if index > applied {
-                break;
-            }
-            leading.confirmed.pop_front();
-            let answers: Vec<_> = leading
-                .rounds
-                .confirmed(round)
-                .into_iter()
-                .map(|question| {
-                    let Question { from, number, mut sessions } = question;
-                    sessions.retain(|&session| !leading.clocks.is_open(session));
-                    (from, PeerBody::Confirmed { number, index, gone: sessions })
-                })
-                .collect();
-            for (from, body) in answers {
-                self.send(from, body, now);
-            }
-            let Some(_) = &self.leading else { return };
-            return self.run_rounds(now);
-        }
     }
 
-    /// Puts a command into the log; without effect when this node does not lead (any more).
-    pub(super) fn propose(&mut self, request: Option<RequestId>, at: WallTime, command: Command) {
-        // Refused only when leadership was lost or is being handed over: whoever asked asks
-        // the next leader again, and clocks start afresh there.
-        let _ = self.consensus.propose(codec::encode(&Proposal { request, at, command }));
+    /// Answers of a round that a quorum confirmed and whose index is applied here: only then is
+    /// it known which sessions are open.
+    fn finish_round(&mut self) -> Option<Vec<(NodeId, PeerBody)>> {
+        let applied = self.consensus.applied();
+        let leading = self.leading.as_mut()?;
+        let (round, index) = leading.confirmed.pop_front_if(|(_, index)| *index <= applied)?;
+        let answer = |question: Question| {
+            let Question { from, number, mut sessions } = question;
+            sessions.retain(|&session| !leading.clocks.is_open(session));
+            (from, PeerBody::Confirmed { number, index, gone: sessions })
+        };
+        Some(leading.rounds.confirmed(round).into_iter().map(answer).collect())
+    }
+
+    /// Puts a command into the log. False when this node does not lead (any more), is handing
+    /// over, or has too much under way.
+    pub(super) fn propose(
+        &mut self,
+        request: Option<RequestId>,
+        at: WallTime,
+        command: Command,
+    ) -> bool {
+        self.consensus.propose(codec::encode(&Proposal { request, at, command })).is_ok()
+    }
+
+    /// Proposes what a clock asked for; what the log cannot take now is asked for again.
+    fn propose_or_retry(&mut self, command: Command, now: Now) {
+        if !self.propose(None, now.wall, command.clone())
+            && let Some(leading) = &mut self.leading
+        {
+            leading.clocks.again(command, now.moment + self.config.heartbeat);
+        }
     }
 
     pub(super) fn on_wish(&mut self, from: NodeId, request: RequestId, at: WallTime, wish: Wish) {
         let Some(leading) = &mut self.leading else { return };
         match wish {
-            Wish::Command(command) => self.propose(Some(request), at, command),
+            // Not taken: whoever wishes sends it again.
+            Wish::Command(command) => _ = self.propose(Some(request), at, command),
             Wish::Member(wish) => {
                 let known = |other: &MemberRequest| other.request == Some(request);
                 if !leading.members.iter().any(known) {
@@ -142,7 +153,7 @@ impl Replica {
     ) {
         let Some(leading) = &mut self.leading else { return };
         for command in leading.clocks.died(process, observed) {
-            self.propose(None, now.wall, command);
+            self.propose_or_retry(command, now);
         }
     }
 
@@ -157,17 +168,10 @@ impl Replica {
 
     pub(super) fn on_transfer_quorum(&mut self, to: Option<NodeId>) {
         if self.leading.is_some()
-            && let Some(to) = to.or_else(|| self.best_other_voter())
+            && let Some(to) = to.or_else(|| self.consensus.heir())
         {
             self.consensus.transfer_to(to);
         }
-    }
-
-    /// The voter whose log is furthest, of those that others than this node.
-    fn best_other_voter(&self) -> Option<NodeId> {
-        let voters = self.consensus.membership().voters;
-        let others = voters.into_iter().filter(|voter| *voter != self.config.id);
-        others.max_by_key(|voter| (self.consensus.matched(*voter), std::cmp::Reverse(*voter)))
     }
 
     // Membership: one change at a time
@@ -221,7 +225,9 @@ impl Replica {
             MemberChange::Promote { id } => MembershipChange::AddVoter(id),
             MemberChange::Remove { id } => MembershipChange::Remove(id),
             MemberChange::Seen { .. } => {
-                return self.propose(request, at, Command::Member(change));
+                // Not taken: whoever wishes sends it again.
+                let _ = self.propose(request, at, Command::Member(change));
+                return;
             }
         };
         let data = codec::encode(&MemberProposal { request, at, change });
@@ -238,7 +244,7 @@ impl Replica {
         let behind = self.consensus.committed().saturating_sub(CAUGHT_UP);
         let ready = members.iter().find(|(id, member)| {
             member.role == Role::Learner
-                && self.consensus.matched(*id).is_some_and(|matched| matched >= behind)
+                && self.consensus.matched(*id).is_some_and(|at| at > 0 && at >= behind)
                 && self.contact.heard_within(*id, self.config.election_timeout, now.moment)
         });
         if let Some((id, _)) = ready {

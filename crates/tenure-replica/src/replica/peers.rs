@@ -4,7 +4,7 @@ use core::time::Duration;
 use tenure_core::NodeId;
 
 use super::{Now, Output, Replica};
-use crate::{PeerBody, PeerFrame, RaftRole, mesh::Route, takeover::Attempt};
+use crate::{PeerBody, PeerFrame, RaftRole, mesh::Route, raft::StepError, takeover::Attempt};
 
 impl Replica {
     pub(super) fn on_frame(&mut self, link: NodeId, frame: PeerFrame, now: Now) {
@@ -23,14 +23,21 @@ impl Replica {
         {
             self.contact.follow(Duration::from_millis(u64::from(age)), now.moment);
         }
+        // A ping speaks of the link that it came on.
+        if matches!(frame.body, PeerBody::Ping(_)) && (frame.relayed || frame.from != link) {
+            return;
+        }
         self.on_body(frame.from, frame.body, now);
     }
 
     pub(super) fn on_body(&mut self, from: NodeId, body: PeerBody, now: Now) {
         match body {
+            PeerBody::Raft(message) if message.from() != from => {}
             PeerBody::Raft(message) => {
                 // A message that cannot be used is dropped like one that was lost.
-                let _ = self.consensus.step(*message);
+                if let Err(error @ StepError::LogLost { .. }) = self.consensus.step(*message) {
+                    self.outputs.push_back(Output::Stop { why: error.to_string() });
+                }
             }
             PeerBody::Ping(rows) => self.mesh.on_ping(from, rows, now.moment),
             PeerBody::Wish { request, at, wish } => self.on_wish(from, request, at, wish),

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
 use super::framed;
-use crate::transport::framing::{FrameError, FrameReader, Packet, write_packet};
+use crate::transport::framing::{FrameError, FrameReader, Packet, Patience, write_packet};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Patience = Patience::Whole(Duration::from_secs(5));
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
@@ -73,7 +73,8 @@ fn an_announced_length_allocates_only_as_bytes_arrive() {
     block_on(async {
         let (mut to, from) = tokio::io::duplex(64);
         to.write_all(&(200_u32 << 20).to_be_bytes()).await.unwrap();
-        let mut reader = FrameReader::new(from, 256 << 20, Duration::from_millis(50));
+        let mut reader =
+            FrameReader::new(from, 256 << 20, Patience::Whole(Duration::from_millis(50)));
         assert!(reader.next::<u64>().await.is_err());
         assert!(reader.capacity() <= 128 << 10, "{} bytes are held", reader.capacity());
     });
@@ -83,7 +84,7 @@ fn an_announced_length_allocates_only_as_bytes_arrive() {
 fn a_message_that_is_begun_and_not_finished_is_given_up() {
     block_on(async {
         let (mut to, from) = tokio::io::duplex(64);
-        let mut reader = FrameReader::new(from, 4096, Duration::from_millis(30));
+        let mut reader = FrameReader::new(from, 4096, Patience::Whole(Duration::from_millis(30)));
         to.write_all(&[0, 0]).await.unwrap();
         let error = reader.next::<u64>().await.unwrap_err();
         assert!(matches!(error, FrameError::Slow(_)), "{error}");
@@ -94,7 +95,7 @@ fn a_message_that_is_begun_and_not_finished_is_given_up() {
 fn trickling_does_not_buy_time() {
     block_on(async {
         let (mut to, from) = tokio::io::duplex(64);
-        let mut reader = FrameReader::new(from, 4096, Duration::from_millis(60));
+        let mut reader = FrameReader::new(from, 4096, Patience::Whole(Duration::from_millis(60)));
         let trickle = async {
             for byte in framed(&vec![0_u8; 100]) {
                 if to.write_all(&[byte]).await.is_err() {
@@ -110,6 +111,25 @@ fn trickling_does_not_buy_time() {
                 assert!(matches!(read.unwrap_err(), FrameError::Slow(_)));
             }
         }
+    });
+}
+
+#[test]
+fn whoever_speaks_regularly_may_say_much() {
+    block_on(async {
+        let (mut to, from) = tokio::io::duplex(1024);
+        let patience = Patience::Piece(Duration::from_millis(100));
+        let mut reader = FrameReader::new(from, 4096, patience);
+        let message = vec![7_u8; 40];
+        let trickle = async {
+            for piece in framed(&message).chunks(4) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                to.write_all(piece).await.unwrap();
+            }
+        };
+        let ((), read) = tokio::join!(trickle, reader.next::<Vec<u8>>());
+        assert_eq!(read.unwrap().unwrap().0, message);
+        assert!(matches!(reader.next::<Vec<u8>>().await.unwrap_err(), FrameError::Slow(_)));
     });
 }
 

@@ -165,9 +165,8 @@ async fn a_node_that_was_removed_loses_its_connection_and_is_told() {
         })
         .await;
     assert_eq!(why, Rejected::NotMember { id: node_id(1) });
-    let gone = |event: &TransportEvent| {
-        matches!(event, TransportEvent::PeerDown { .. }).then_some(())
-    };
+    let gone =
+        |event: &TransportEvent| matches!(event, TransportEvent::PeerDown { .. }).then_some(());
     two.until(gone).await;
 }
 
@@ -192,9 +191,8 @@ async fn too_many_clients_are_refused_and_the_nodes_still_come_in() {
     one.assert_reaches(&mut full).await;
     // A place is free again once a client has gone.
     drop(guests);
-    let gone = |event: &TransportEvent| {
-        matches!(event, TransportEvent::ClientDown { .. }).then_some(())
-    };
+    let gone =
+        |event: &TransportEvent| matches!(event, TransportEvent::ClientDown { .. }).then_some(());
     full.until(gone).await;
     full.until(gone).await;
     assert!(matches!(answer_to(&full, client_hello()).await, Greeting::Welcome(_)));

@@ -117,9 +117,8 @@ async fn a_restarted_node_is_back_at_once() {
     let (mut one, two) = Rig::pair().await;
     let address = two.address.to_string();
     drop(two);
-    let down = |event: &TransportEvent| {
-        matches!(event, TransportEvent::PeerDown { .. }).then_some(())
-    };
+    let down =
+        |event: &TransportEvent| matches!(event, TransportEvent::PeerDown { .. }).then_some(());
     one.until(down).await;
     let begun = Instant::now();
     let mut two = Rig::with(identity(2, 2002), Settings::default(), &address);
@@ -145,28 +144,23 @@ async fn a_changed_address_is_dialled_and_a_dropped_peer_is_let_go() {
     one.dial(&two);
     one.assert_reaches(&mut two).await;
     one.transport.set_peers(BTreeMap::new());
-    let down = |event: &TransportEvent| {
-        matches!(event, TransportEvent::PeerDown { .. }).then_some(())
-    };
+    let down =
+        |event: &TransportEvent| matches!(event, TransportEvent::PeerDown { .. }).then_some(());
     two.until(down).await;
     one.until(down).await;
 }
 
 #[tokio::test]
 async fn a_node_that_falls_silent_is_given_up() {
-    let settings = Settings {
-        limit: Duration::from_millis(200),
-        local_proof: false,
-        ..Settings::default()
-    };
+    let settings =
+        Settings { limit: Duration::from_millis(200), local_proof: false, ..Settings::default() };
     let mut one = Rig::with(identity(1, 1), settings.clone(), "127.0.0.1:0");
     let mut two = Rig::with(identity(2, 2), settings, "127.0.0.1:0");
     one.dial(&two);
     one.assert_reaches(&mut two).await;
     let begun = Instant::now();
-    let down = |event: &TransportEvent| {
-        matches!(event, TransportEvent::PeerDown { .. }).then_some(())
-    };
+    let down =
+        |event: &TransportEvent| matches!(event, TransportEvent::PeerDown { .. }).then_some(());
     two.until(down).await;
     assert!(begun.elapsed() >= Duration::from_millis(350), "{:?}", begun.elapsed());
     assert_eq!(two.transport.refusals().count(Reason::Silent), 1);

@@ -4,8 +4,8 @@ mod child;
 mod framing;
 mod handshake;
 mod links;
-mod proof;
 mod pressure;
+mod proof;
 
 use std::{
     collections::BTreeMap,
@@ -55,7 +55,9 @@ pub(crate) fn identity(id: u64, incarnation: u64) -> Identity {
 
 impl Rig {
     pub(crate) fn start(id: u64) -> Self {
-        Self::with(identity(id, id * 1000), Settings::default(), "127.0.0.1:0")
+        // Tests let links rest for longer than nodes do.
+        let settings = Settings { limit: PATIENCE, ..Settings::default() };
+        Self::with(identity(id, id * 1000), settings, "127.0.0.1:0")
     }
 
     pub(crate) fn with(identity: Identity, settings: Settings, address: &str) -> Self {
@@ -123,12 +125,19 @@ impl Rig {
         (one, two)
     }
 
-    /// A frame gets through from here to there.
+    /// A frame gets through from here to there, at last when it is repeated.
     pub(crate) async fn assert_reaches(&self, other: &mut Self) {
         let (from, to) = (self.transport.identity().id, other.transport.identity().id);
-        eventually("a link", || self.transport.link(to).is_some_and(super::Link::is_up)).await;
-        self.transport.send(to, &numbered(from.get(), to.get(), 4711));
-        while other.frame_number().await != 4711 {}
+        let sending = async {
+            loop {
+                self.transport.send(to, &numbered(from.get(), to.get(), 4711));
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = sending => {}
+            () = async { while other.frame_number().await != 4711 {} } => {}
+        }
     }
 }
 
@@ -165,7 +174,8 @@ pub(crate) fn members(count: u64, removed: Option<u64>) -> Members {
         WallTime,
         ledger::{Command, Ledger, MemberChange},
     };
-    let names = (1..=count).map(|id| (NodeName::new(format!("n{id}")).unwrap(), String::from("a:1")));
+    let names =
+        (1..=count).map(|id| (NodeName::new(format!("n{id}")).unwrap(), String::from("a:1")));
     let mut ledger = Ledger::new(Members::founding(names));
     let mut apply = |change| ledger.apply(None, WallTime::from_micros(1), Command::Member(change));
     for id in 1..=count {
