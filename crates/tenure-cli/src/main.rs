@@ -1,1 +1,89 @@
-fn main() {}
+//! `tenure`: the command line of a leader-election system. Everything here is glue; what
+//! leadership means lives in the libraries.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod ask;
+mod cli;
+mod command;
+mod dev;
+mod discover;
+mod error;
+mod events;
+mod log;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, error::ErrorKind};
+
+use crate::{
+    cli::Cli,
+    error::{Exit, Failure},
+    output::{Color, Output},
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misuse(&error),
+    };
+    let global = cli.global.settled();
+    let output = Output { json: global.json, quiet: global.quiet, color: global.color };
+    match command::run(cli.command, &global, output) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+/// Help, the version, or a command line that makes no sense.
+fn misuse(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    if !error.use_stderr() {
+        // Nobody can be told that the place to print help is gone.
+        let _ = error.print();
+        return Exit::Yes.into();
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !wants_json {
+        let _ = error.print();
+        return Exit::Usage.into();
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim);
+    let told = |line: &&str| !line.is_empty() && !line.starts_with("For more information");
+    let mut lines = lines.filter(told).filter(|line| !line.starts_with("Usage: "));
+    let first =
+        lines.next().unwrap_or_default().trim_start_matches("error: ").trim_end_matches(':');
+    let (what, reason) = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ("a command is missing", ""),
+        ErrorKind::ValueValidation => first.split_once("': ").unwrap_or((first, "")),
+        _ => (first, ""),
+    };
+    let what = if reason.is_empty() { what.to_owned() } else { format!("{what}'") };
+    let mut why: Vec<_> = [reason].into_iter().filter(|why| !why.is_empty()).chain(lines).collect();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        why = vec!["there is nothing to do without a command"];
+    } else if why.is_empty() {
+        why.push("this command does not take that");
+    }
+    let failure = Failure::usage(what, why.join("\n"), format!("{} --help", meant()));
+    Output { json: wants_json, quiet: false, color: Color::Auto }.failure(&failure);
+    Exit::Usage.into()
+}
+
+/// The command that was meant.
+fn meant() -> String {
+    let tree = cli::tree();
+    let (mut command, mut path) = (&tree, String::from("tenure"));
+    for argument in std::env::args().skip(1) {
+        if let Some(child) = command.find_subcommand(&argument) {
+            command = child;
+            path = format!("{path} {argument}");
+        }
+    }
+    path
+}

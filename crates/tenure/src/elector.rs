@@ -132,7 +132,6 @@ impl Elector {
     }
 
     /// Prepares to contend for an election under a candidate id.
-    #[must_use]
     pub fn campaign(&self, election: &str, candidate: &str) -> CampaignBuilder {
         CampaignBuilder {
             elector: self.clone(),

@@ -1,4 +1,5 @@
 //! Three nodes and two candidates in one process, over real sockets and disks.
+#![allow(clippy::unwrap_used)] // a test stops where it fails
 
 use std::net::TcpListener;
 

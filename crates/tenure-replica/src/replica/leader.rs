@@ -57,11 +57,22 @@ impl Replica {
     /// Does what is due for the Raft leader.
     pub(super) fn lead(&mut self, now: Now) {
         let Some(leading) = &mut self.leading else { return };
-        for command in leading.clocks.due(now.moment) {
+        let mut due = leading.clocks.due(now.moment);
+        // Sessions that run out together, as after a restart of everything: those that only
+        // wait go first, so that no election passes from one of the dead to the next.
+        due.sort_by_key(|command| self.ends_a_tenure(command));
+        for command in due {
             self.propose_or_retry(command, now);
         }
         self.run_rounds(now);
         self.change_members(now);
+    }
+
+    fn ends_a_tenure(&self, command: &Command) -> bool {
+        let Command::CloseSession { session, .. } = command else { return false };
+        let mut elections = self.ledger.session(*session).into_iter().flat_map(|s| s.elections());
+        let tenure = |election| self.ledger.election(election).and_then(|e| e.tenure());
+        elections.any(|election| tenure(election).is_some_and(|tenure| tenure.session == *session))
     }
 
     fn run_rounds(&mut self, now: Now) {

@@ -132,7 +132,7 @@ impl Driver {
             Question::Confirm => {
                 self.ask(client, number, Expecting::Confirmed, Ask::Confirm(Vec::new()));
             }
-            Question::TransferQuorum { to } => self.transfer_quorum(client, number, to),
+            Question::TransferQuorum { to } => self.transfer_quorum(client, number, to.as_ref()),
             Question::Subscribe { elections, prefix } => {
                 self.subscribe(client, elections, prefix);
                 self.clients.reply(client, number, Reply::Subscribed);
@@ -209,9 +209,9 @@ impl Driver {
         }
     }
 
-    fn transfer_quorum(&mut self, client: u64, number: u64, to: Option<NodeName>) {
+    fn transfer_quorum(&mut self, client: u64, number: u64, to: Option<&NodeName>) {
         let members = self.replica.ledger().members();
-        let target = match &to {
+        let target = match to {
             None => None,
             Some(name) => match members.find(name) {
                 Some((id, _)) => Some(id),

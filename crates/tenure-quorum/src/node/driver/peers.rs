@@ -108,13 +108,13 @@ impl Driver {
                 self.clients.remove(client);
                 self.subscriptions.forget(client);
             }
-            TransportEvent::Rejected { peer, why } => self.on_rejected(peer, why),
+            TransportEvent::Rejected { peer, why } => self.on_rejected(peer, &why),
         }
     }
     /// Once is enough: it comes with every attempt to connect.
-    fn on_rejected(&mut self, by: NodeId, why: Rejected) {
+    fn on_rejected(&mut self, by: NodeId, why: &Rejected) {
         let fatal = matches!(why, Rejected::Directory { .. });
-        if self.peers.rejected.get(&by) != Some(&why) {
+        if self.peers.rejected.get(&by) != Some(why) {
             tracing::warn!(%by, %why, "a node refuses this one");
             self.peers.rejected.insert(by, why.clone());
         }

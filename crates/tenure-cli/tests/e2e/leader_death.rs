@@ -1,0 +1,49 @@
+//! `kill -9` of the leader of an election.
+
+use crate::support::cluster::Plan;
+
+/// Rounds of which the best is compared with the ttl: one of them may meet a busy machine.
+const ROUNDS: u32 = 3;
+
+#[test]
+fn a_killed_leader_is_succeeded_long_before_its_lease_ends() {
+    let mut cluster = Plan::new(5).start();
+    let ttl = cluster.ttl().as_nanos();
+    let mut before = cluster.leader();
+    let mut best = u128::MAX;
+    for _ in 0..ROUNDS {
+        let killed = cluster.kill(&before.id);
+        let after = cluster.leader_after(before.token);
+        assert_ne!(after.id, before.id);
+        let took = u128::from(cluster.elected(after.token).mono_ns - killed);
+        // Whoever waits for the lease to run out needs more than this every time.
+        assert!(took < ttl / 2, "the successor came after {took} ns of a ttl of {ttl} ns");
+        best = best.min(took);
+        cluster.everybody_says(&after);
+        let last = cluster.history().pop().unwrap();
+        assert_eq!(last["id"], before.id.as_str());
+        assert_eq!(last["token"], before.token);
+        assert_eq!(last["reason"], "died");
+        cluster.start_node(&before.id);
+        before = after;
+    }
+    assert!(best < ttl / 8, "the fastest successor came after {best} ns of a ttl of {ttl} ns");
+    assert_eq!(cluster.leader(), before, "nobody loses leadership to a node that comes back");
+}
+
+#[test]
+fn without_proof_of_death_the_lease_is_waited_for() {
+    let mut cluster = Plan::new(3).with("--local-proof=off").start();
+    let ttl = u64::try_from(cluster.ttl().as_nanos()).unwrap();
+    let before = cluster.leader();
+    let killed = cluster.kill(&before.id);
+    let leases = cluster.journal.lines().into_iter().filter(|line| line.event == "lease");
+    let until = leases.map(|line| line.mono_ns + line.number("remaining_ms") * 1_000_000);
+    let until = until.max().expect("the leader told of its lease");
+    let after = cluster.leader_after(before.token);
+    let elected = cluster.elected(after.token).mono_ns;
+    assert!(elected >= until, "the successor came {} ns before the lease ended", until - elected);
+    assert!(elected - killed < 4 * ttl, "the successor came after {} ns", elected - killed);
+    assert_eq!(cluster.history().pop().unwrap()["reason"], "expired");
+    cluster.everybody_says(&after);
+}

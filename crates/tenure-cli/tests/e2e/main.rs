@@ -1,0 +1,11 @@
+//! End-to-end tests: real processes, real signals, real disks and sockets.
+//!
+//! One scenario per file. Each cluster judges when it ends that no two processes held the same
+//! election at once and that tokens only went up (`support/exclusivity.rs`). Tests wait for
+//! events, and compare times with the ttl or the election timeout of the same cluster.
+
+mod leader_death;
+mod majority_lost;
+mod quorum_leader_death;
+mod sleepers;
+mod support;
