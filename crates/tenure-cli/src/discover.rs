@@ -127,9 +127,11 @@ pub(crate) fn cluster(global: &Global) -> Outcome<Found> {
 /// Whether there is such a process. When `tenure dev` was killed, its file still names the nodes
 /// that ended with it.
 fn runs(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    let found = pid.map(rustix::process::test_kill_process);
-    matches!(found, Some(Ok(()) | Err(rustix::io::Errno::PERM)))
+    // The state follows the name, which is in brackets and may hold anything.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    // A zombie is a process that has ended and was not looked at by its parent yet.
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 fn by_url(url: &str) -> Outcome<Found> {
@@ -210,6 +212,17 @@ mod tests {
         assert_eq!(found(&[home]), "/people/x/.local/state/tenure/dev");
         assert!(found(&[]).starts_with("/tmp/tenure-"));
         assert!(found(&[("XDG_RUNTIME_DIR", "relative")]).starts_with("/tmp/tenure-"));
+    }
+
+    #[test]
+    fn a_zombie_does_not_run() {
+        assert!(runs(std::process::id()));
+        assert!(!runs(u32::MAX));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        while runs(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    die_of_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misuse(&error),
@@ -38,6 +39,16 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// A panic in any thread ends the process: half a node must not go on renewing leases. Its
+/// death is proved to the others at once.
+fn die_of_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
 }
 
 /// Help, the version, or a command line that makes no sense.

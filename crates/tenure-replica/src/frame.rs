@@ -19,6 +19,10 @@ pub struct PeerFrame {
     /// Raft leader says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact_ms: Option<u32>,
+    /// Index up to which the sender knew the log to be committed when it said so: whoever has
+    /// applied less shows something older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<u64>,
     /// What is said.
     pub body: PeerBody,
 }

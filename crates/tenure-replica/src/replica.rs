@@ -371,6 +371,9 @@ impl Replica {
                 reachable.join(", "),
             );
         }
+        if self.contact.is_behind() {
+            return String::from("this node is still catching up with the others");
+        }
         String::from("no Raft leader yet: an election is under way")
     }
 
@@ -400,11 +403,20 @@ impl Replica {
     }
 
     fn contact_moment(&self, now: Moment) -> Option<Moment> {
-        if self.leading.is_some() {
+        // A new leader knows how far the log is committed once an entry of its own term is;
+        // until then it knows what the last leader told it.
+        if self.leads_for_sure() {
             self.contact.as_leader(self.config.id, &self.consensus.membership().voters, now)
         } else {
             self.contact.as_follower()
         }
+    }
+
+    /// Whether this is the Raft leader, and shows everything that is committed.
+    fn leads_for_sure(&self) -> bool {
+        self.leading.is_some()
+            && self.consensus.committed_in_term()
+            && self.consensus.applied() >= self.consensus.committed()
     }
 
     fn leader(&self) -> Option<NodeId> {
@@ -494,6 +506,7 @@ impl Replica {
                 break;
             }
         }
+        self.contact.applied(self.consensus.applied());
         for confirmation in self.questions.ready(self.consensus.applied()) {
             let answer = Answer::Confirmed { gone: confirmation.gone };
             self.reply(confirmation.waiter, answer);

@@ -257,9 +257,10 @@ impl Runner {
                 Ok((self.args.on_lost == OnLost::Exit).then_some(Exit::No))
             }
             () = leadership.handover_asked() => {
+                // Said before it is given up: the successor's word cannot come earlier.
+                let told = self.tell(&Event::Handover { token });
                 leadership.hand_over();
-                self.tell(&Event::Handover { token })?;
-                Ok(None)
+                told.map(|()| None)
             }
             name = stop.name() => {
                 leadership.resign();

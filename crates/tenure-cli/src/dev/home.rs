@@ -45,7 +45,15 @@ impl Home {
         let dir = &plan.dir;
         let unusable = |error: &io::Error| {
             let what = format!("cannot use the directory {}", dir.display());
-            Failure::io(what, error, "give another one: tenure dev --dir DIR")
+            let failure = Failure::io(what, error, "give another one: tenure dev --dir DIR");
+            match error.kind() {
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Failure {
+                    exit: Exit::Usage,
+                    why: String::from("it is something else than a directory"),
+                    ..failure
+                },
+                _ => failure,
+            }
         };
         create(dir).map_err(|error| unusable(&error))?;
         let dir = fs::canonicalize(dir).map_err(|error| unusable(&error))?;

@@ -149,7 +149,11 @@ impl Supervisor {
         let ttl = ttl.map_err(|error| broken(error.to_string()))?;
         let election = ElectionName::new(home.file.election.as_str());
         let election = election.map_err(|error| broken(error.to_string()))?;
-        let timing = Timing::choose(ttl, None, None)?;
+        let timing = Timing::choose(ttl, None, None).map_err(|failure| {
+            // The second half of the advice is about flags that only a node has.
+            let next = failure.next.split(", or").next().unwrap_or_default().to_owned();
+            Failure { next, ..failure }
+        })?;
         let voters = plan.voters.min(VOTERS);
         let settings = Settings { ttl, timing, voters, lease_events: draws };
         let nodes = home.file.nodes.iter();
@@ -288,7 +292,16 @@ impl Supervisor {
     fn stillborn(&self, name: &NodeName, status: &str) -> Failure {
         let log = self.home.log_file(name);
         match last_words(&self.home, name) {
-            Some(failure) => Failure { what: format!("{name}: {}", failure.what), ..failure },
+            Some(failure) => {
+                let next = match failure.exit {
+                    // A node by itself could listen elsewhere; here the others know its port.
+                    Exit::Conflict => String::from(
+                        "stop what uses it, or start another cluster: tenure dev --dir DIR",
+                    ),
+                    _ => failure.next,
+                };
+                Failure { what: format!("{name}: {}", failure.what), next, ..failure }
+            }
             None => Failure::new(
                 Exit::Tool,
                 format!("{name} ended before the cluster was ready"),

@@ -117,13 +117,14 @@ impl Candidate {
                 () = leadership.handover_asked() => {
                     let election = self.election.clone();
                     self.tell(NodeEvent::HandOver { election, token });
-                    leadership.hand_over();
+                    // Said before it is given up: the successor's word cannot come earlier.
                     self.lost(token, "handed_over");
+                    leadership.hand_over();
                     return Next::Again;
                 }
                 () = stopped(stop) => {
-                    leadership.resign();
                     self.lost(token, "resigned");
+                    leadership.resign();
                     return Next::Stop;
                 }
                 _ = renewals.tick(), if self.contest.lease_events => {

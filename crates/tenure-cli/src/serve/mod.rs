@@ -37,6 +37,10 @@ use crate::{
 /// Longest wait for a leader to resign before its node stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// A node that stopped by itself takes no resignation any more: its candidates only say that
+/// they lead no longer. The sooner the process ends, the sooner its death is proved.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+
 /// What a node process is to be.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -77,7 +81,7 @@ pub(crate) async fn run(setup: Setup, output: Output) -> Outcome {
     };
     let printer = Printer { name, output };
     printer.print(clock::monotonic_nanos(), &started(&node));
-    let (tell, told) = unbounded_channel();
+    let (tell, mut told) = unbounded_channel();
     let (stopping, stopped) = watch::channel(false);
     let mut candidates = JoinSet::new();
     if !contest.elections.is_empty() {
@@ -99,7 +103,7 @@ pub(crate) async fn run(setup: Setup, output: Output) -> Outcome {
     let client = node.client();
     tokio::spawn(follow(node.client(), contest.elections, tell.clone()));
     let Some(mut notices) = node.notices() else { return Ok(Exit::Yes) };
-    let exit = watch_over(&printer, &mut stop, &mut notices, told, &client, &tell).await;
+    let exit = watch_over(&printer, &mut stop, &mut notices, &mut told, &client, &tell).await;
     let _ = stopping.send(true);
     let farewell = async { while candidates.join_next().await.is_some() {} };
     let node_stopped =
@@ -108,7 +112,10 @@ pub(crate) async fn run(setup: Setup, output: Output) -> Outcome {
         () = farewell => {}
         // Without the node, nobody can be told of a resignation.
         () = node_stopped, if exit.is_ok() => {}
-        () = tokio::time::sleep(FAREWELL) => {}
+        () = tokio::time::sleep(if exit.is_ok() { FAREWELL } else { LAST_WORDS }) => {}
+    }
+    while let Ok((at, event)) = told.try_recv() {
+        printer.print(at, &event);
     }
     node.stop();
     exit
@@ -128,7 +135,7 @@ async fn watch_over(
     printer: &Printer,
     stop: &mut StopSignals,
     notices: &mut UnboundedReceiver<Notice>,
-    mut told: UnboundedReceiver<Told>,
+    told: &mut UnboundedReceiver<Told>,
     client: &Client,
     tell: &UnboundedSender<Told>,
 ) -> Outcome {

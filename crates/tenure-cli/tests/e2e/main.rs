@@ -6,6 +6,8 @@
 
 mod leader_death;
 mod majority_lost;
+mod membership;
+mod partitions;
 mod quorum_leader_death;
 mod sleepers;
 mod support;

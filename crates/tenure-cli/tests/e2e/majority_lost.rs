@@ -23,8 +23,9 @@ fn a_minority_knows_that_it_does_not_know() {
         assert_eq!((&word["view"], &word["leader"]), (&"unknown".into(), &().into()), "{word}");
         assert!(word["reason"].as_str().unwrap().contains("no quorum"), "{word}");
     }
-    let pause = cluster.tenure(&format!("pause {DEMO} --timeout 500ms")).run().expect(3);
-    pause.explains(&["no quorum"]);
+    // Its outcome is unknown: it is carried out later if a quorum comes back soon enough.
+    let change = cluster.tenure(&format!("resume {DEMO} --timeout 500ms")).run().expect(3);
+    change.explains(&["no quorum: 2 of 5", "may have happened"]);
 
     // Longer than any lease that may still be believed in.
     let wait = format!("leader {DEMO} --wait 2500ms");
@@ -46,9 +47,7 @@ fn nothing_acknowledged_is_lost_when_all_nodes_die() {
     let mut cluster = Plan::new(3).start();
     cluster.plan_node("n4");
     cluster.start_node("n4");
-    cluster.journal.wait_until("vote of n4", |_| {
-        (cluster.members().get("n4").map(String::as_str) == Some("voter")).then_some(())
-    });
+    cluster.becomes("n4", "voter");
     for _ in 0..3 {
         let next = cluster.another(&[&cluster.leader().id]);
         cluster.move_leader(&next);

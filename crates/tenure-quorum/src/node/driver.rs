@@ -185,6 +185,7 @@ impl Driver {
         match happening {
             Happening::Time => self.replica.handle(Input::Tick, clock::now()),
             Happening::Disk(DiskEvent::Persisted(number)) => {
+                tracing::debug!(number, "durable");
                 self.replica.handle(Input::Persisted(number), clock::now());
             }
             Happening::Disk(DiskEvent::Failed(error)) => {
@@ -201,7 +202,10 @@ impl Driver {
         let mut waiting = BTreeSet::new();
         while let Some(output) = self.replica.poll() {
             match output {
-                Output::Persist(persist) => self.disk.write(persist),
+                Output::Persist(persist) => {
+                    tracing::debug!(number = persist.number, "to disk");
+                    self.disk.write(persist);
+                }
                 Output::Send { to, frame } => {
                     if let Some(link) = self.transport.link(to) {
                         link.push(&frame);
@@ -223,6 +227,9 @@ impl Driver {
     }
 
     fn publish(&mut self, events: Vec<Event>) {
+        for event in &events {
+            tracing::debug!(revision = event.revision.get(), ?event.kind, "applied");
+        }
         self.meet_members();
         // What was not known a moment ago is told to everybody by `watch_freshness`.
         let mut by_election: BTreeMap<ElectionName, Vec<Event>> = BTreeMap::new();

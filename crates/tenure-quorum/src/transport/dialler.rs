@@ -52,7 +52,22 @@ pub(crate) async fn keep(hub: Arc<Hub>, id: NodeId, address: String, outbox: Arc
             Ok(None) => {}
             Err(error) => report(&hub, id, &address, error),
         }
-        sleep(backoff.pause()).await;
+        if arrives(&hub, id, backoff.pause()).await {
+            backoff.reset();
+        }
+    }
+}
+
+/// Waits before the next attempt. True when the node dialled this one meanwhile: a node that
+/// was restarted must not wait until the pauses of its absence are over before it is answered.
+async fn arrives(hub: &Hub, id: NodeId, pause: Duration) -> bool {
+    let pause = sleep(pause);
+    tokio::pin!(pause);
+    loop {
+        tokio::select! {
+            () = &mut pause => return false,
+            () = hub.arrivals.notified() => if hub.is_here(id) { return true },
+        }
     }
 }
 

@@ -163,6 +163,11 @@ impl Hub {
         self.room().peers.get(&id).is_some_and(|it| it.conns.values().any(|(_, proof)| *proof))
     }
 
+    /// Whether a node is connected, in whichever direction.
+    pub(crate) fn is_here(&self, id: NodeId) -> bool {
+        self.room().peers.get(&id).is_some_and(|presence| presence.announced)
+    }
+
     /// Whether a node that dials may come in.
     pub(crate) fn check_node(
         &self,
@@ -231,6 +236,7 @@ impl Present {
         {
             presence.announced = true;
             self.hub.tell(TransportEvent::PeerUp { id, incarnation });
+            self.hub.arrivals.notify_waiters();
         }
     }
 

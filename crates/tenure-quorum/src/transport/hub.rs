@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::{Semaphore, mpsc::UnboundedSender};
+use tokio::sync::{Notify, Semaphore, mpsc::UnboundedSender};
 
 use super::{
     conn::Conn,
@@ -68,6 +68,8 @@ pub(crate) struct Hub {
     pub(crate) settings: Settings,
     pub(crate) refusals: Refusals,
     pub(crate) room: Mutex<Room>,
+    /// Wakes the diallers when a node has come that was not here.
+    pub(crate) arrivals: Notify,
     /// Places for pidfds whose connection ended.
     pub(crate) lingering: Semaphore,
     events: UnboundedSender<TransportEvent>,
@@ -88,6 +90,7 @@ impl Hub {
             settings,
             refusals: Refusals::default(),
             room: Mutex::default(),
+            arrivals: Notify::new(),
             lingering: Semaphore::new(LINGERING),
             events,
             keys: AtomicU64::new(1),

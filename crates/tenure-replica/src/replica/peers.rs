@@ -18,10 +18,10 @@ impl Replica {
             return;
         }
         self.contact.heard(frame.from, now.moment);
-        if let Some(age) = frame.contact_ms
+        if let Some((age, committed)) = frame.contact_ms.zip(frame.committed)
             && self.leader() == Some(frame.from)
         {
-            self.contact.follow(Duration::from_millis(u64::from(age)), now.moment);
+            self.contact.follow(Duration::from_millis(u64::from(age)), committed, now.moment);
         }
         // A ping speaks of the link that it came on.
         if matches!(frame.body, PeerBody::Ping(_)) && (frame.relayed || frame.from != link) {
@@ -67,12 +67,13 @@ impl Replica {
     }
 
     pub(super) fn frame(&self, to: NodeId, body: PeerBody, now: Now) -> PeerFrame {
-        let contact = self.leading.as_ref().and_then(|_| self.contact_age(now.moment));
+        let contact = self.contact_age(now.moment).filter(|_| self.leads_for_sure());
         PeerFrame {
             from: self.config.id,
             to,
             relayed: false,
             contact_ms: contact.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
+            committed: contact.map(|_| self.consensus.committed()),
             body,
         }
     }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Candidate, DEMO,
+    Candidate, DEMO, PATIENCE,
     command::{Call, tenure},
     exclusivity,
     gate::Permit,
@@ -304,7 +304,10 @@ impl Cluster {
             let mut shown = runs.iter().map(|(_, run)| view(lines, *run)?.leader());
             let (id, first) = shown.next()??;
             let agree = shown.all(|other| other == Some((id.clone(), first)));
-            (agree && first > token).then_some(Leader { id, token: first })
+            // Its own word may be read later than what others say about it.
+            let says = |line: &Line| line.is("elected", DEMO) && line.number("token") == first;
+            let agree = agree && first > token && lines.iter().any(says);
+            agree.then_some(Leader { id, token: first })
         })
     }
 
@@ -389,10 +392,42 @@ impl Cluster {
     /// The present members: their roles by name, as a live node shows them.
     #[track_caller]
     pub(crate) fn members(&self) -> BTreeMap<String, String> {
-        let status = self.tenure("cluster status --json").ok().json();
+        // A node that has just joined knows less than the others.
+        let asked = self.live().into_iter().find_map(|name| {
+            let done = self.tenure_at(&name, "cluster status --json").run();
+            (done.code == Some(0)).then(|| done.json())
+        });
+        let status = asked.expect("a node that knows the leader of the quorum");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let members = status["members"].as_array().cloned().unwrap_or_default();
         members.iter().map(|member| (text(&member["node"]), text(&member["role"]))).collect()
+    }
+
+    /// Waits until a node is a member in this role.
+    #[track_caller]
+    pub(crate) fn becomes(&self, name: &str, role: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let members = self.members();
+            if members.get(name).map(String::as_str) == Some(role) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name} is no {role}: {members:?}");
+        }
+    }
+
+    /// Waits until this candidate leads or waits.
+    #[track_caller]
+    pub(crate) fn contends(&self, id: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.tenure(&format!("status {DEMO} --json")).run().json();
+            let waiting = status["waiting"].as_array().cloned().unwrap_or_default();
+            if status["leader"]["id"] == id || waiting.iter().any(|one| one["id"] == id) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{id} does not contend: {status}");
+        }
     }
 
     /// `leader demo --all --json`: every live node gives this leader, and nobody else answers.

@@ -4,7 +4,15 @@
 //! the kernel and never answered. What was under way arrives when the link is mended, as TCP
 //! has it.
 
-use std::{collections::BTreeMap, net::SocketAddr, thread::JoinHandle};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,13 +25,47 @@ use tokio::{
 
 /// From whom to whom.
 type Pair = (String, String);
-type Open = watch::Receiver<bool>;
+
+/// One direction of one link, as those who pass bytes see it.
+#[derive(Debug, Clone)]
+struct Way {
+    open: watch::Receiver<bool>,
+    /// How often bytes were held up.
+    held: Arc<AtomicU64>,
+}
+
+impl Way {
+    /// Waits until bytes may pass. False when the test is over.
+    async fn wait(&mut self) -> bool {
+        if !*self.open.borrow() {
+            self.held.fetch_add(1, Ordering::Relaxed);
+        }
+        self.open.wait_for(|open| *open).await.is_ok()
+    }
+}
+
+/// One direction of one link, as the test sees it.
+#[derive(Debug)]
+struct Switch {
+    open: watch::Sender<bool>,
+    held: Arc<AtomicU64>,
+}
+
+impl Switch {
+    fn new() -> Self {
+        Self { open: watch::Sender::new(true), held: Arc::default() }
+    }
+
+    fn way(&self) -> Way {
+        Way { open: self.open.subscribe(), held: self.held.clone() }
+    }
+}
 
 /// A proxy for each ordered pair of nodes, on one thread.
 #[derive(Debug)]
 pub(crate) struct Links {
     /// Whether bytes pass, by direction.
-    open: BTreeMap<Pair, watch::Sender<bool>>,
+    switches: BTreeMap<Pair, Switch>,
     /// Where the first reaches the second.
     address: BTreeMap<Pair, String>,
     stop: Option<oneshot::Sender<()>>,
@@ -33,20 +75,20 @@ pub(crate) struct Links {
 impl Links {
     /// Links between all of these nodes, by name and address. All are open.
     pub(crate) fn between(nodes: &[(String, String)]) -> Self {
-        let mut open = BTreeMap::new();
+        let mut switches = BTreeMap::new();
         for (from, _) in nodes {
             for (to, _) in nodes.iter().filter(|(to, _)| to != from) {
-                open.insert((from.clone(), to.clone()), watch::Sender::new(true));
+                switches.insert((from.clone(), to.clone()), Switch::new());
             }
         }
         let mut address = BTreeMap::new();
         let mut work = Vec::new();
-        for (pair @ (from, to), forth) in &open {
-            let back = open[&(to.clone(), from.clone())].subscribe();
+        for (pair @ (from, to), forth) in &switches {
+            let back = switches[&(to.clone(), from.clone())].way();
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             address.insert(pair.clone(), listener.local_addr().unwrap().to_string());
             let (_, target) = nodes.iter().find(|(name, _)| name == to).unwrap();
-            work.push((listener, target.parse().unwrap(), forth.subscribe(), back));
+            work.push((listener, target.parse().unwrap(), forth.way(), back));
         }
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -58,7 +100,7 @@ impl Links {
                 let _ = stopped.await;
             });
         });
-        Self { open, address, stop: Some(stop), thread: Some(thread) }
+        Self { switches, address, stop: Some(stop), thread: Some(thread) }
     }
 
     /// `--dial` for one node: all others through their proxies.
@@ -68,7 +110,7 @@ impl Links {
     }
 
     fn set(&self, from: &str, to: &str, open: bool) {
-        self.open[&(from.to_owned(), to.to_owned())].send_replace(open);
+        self.switches[&(from.to_owned(), to.to_owned())].open.send_replace(open);
     }
 
     /// Nothing passes from the one to the other.
@@ -82,10 +124,13 @@ impl Links {
         self.set(b, a, false);
     }
 
-    /// Everything passes again.
+    /// Everything passes again. A cut that held nothing up was none, and proves nothing.
+    #[track_caller]
     pub(crate) fn mend(&self) {
-        for open in self.open.values() {
-            open.send_replace(true);
+        for ((from, to), switch) in &self.switches {
+            let was_open = switch.open.send_replace(true);
+            let held = switch.held.swap(0, Ordering::Relaxed);
+            assert!(was_open || held > 0, "the cut from {from} to {to} held nothing up");
         }
     }
 }
@@ -97,7 +142,7 @@ impl Drop for Links {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, target: SocketAddr, forth: Open, back: Open) {
+async fn serve(listener: std::net::TcpListener, target: SocketAddr, forth: Way, back: Way) {
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
     while let Ok((dialler, _)) = listener.accept().await {
@@ -105,8 +150,8 @@ async fn serve(listener: std::net::TcpListener, target: SocketAddr, forth: Open,
     }
 }
 
-async fn connect(dialler: TcpStream, target: SocketAddr, mut forth: Open, back: Open) {
-    if forth.wait_for(|open| *open).await.is_err() {
+async fn connect(dialler: TcpStream, target: SocketAddr, mut forth: Way, back: Way) {
+    if !forth.wait().await {
         return;
     }
     // The dialler sees a connection that ends at once when nobody is there.
@@ -119,11 +164,11 @@ async fn connect(dialler: TcpStream, target: SocketAddr, mut forth: Open, back: 
 }
 
 /// Passes bytes, and the end of the stream, while the direction is open.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut open: Open) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way) {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let read = from.read(&mut buffer).await;
-        if open.wait_for(|open| *open).await.is_err() {
+        if !way.wait().await {
             return;
         }
         match read {

@@ -113,13 +113,22 @@ impl Driver {
     }
     /// Once is enough: it comes with every attempt to connect.
     fn on_rejected(&mut self, by: NodeId, why: &Rejected) {
-        let fatal = matches!(why, Rejected::Directory { .. });
+        let fatal = match why {
+            Rejected::Directory { .. } => Some(why.to_string()),
+            // Said by nobody who has not applied the removal; ids are never used again.
+            Rejected::NotMember { .. } => Some(format!(
+                "{} was removed from the cluster; its data directory is of no more use. To bring \
+                 this host back: `tenure node --join` with an empty one",
+                self.clients.identity().name
+            )),
+            _ => None,
+        };
         if self.peers.rejected.get(&by) != Some(why) {
             tracing::warn!(%by, %why, "a node refuses this one");
             self.peers.rejected.insert(by, why.clone());
         }
-        if fatal {
-            self.stop = Some(Some(why.to_string()));
+        if fatal.is_some() {
+            self.stop = Some(fatal);
         }
     }
 }

@@ -148,6 +148,7 @@ pub(crate) fn numbered(from: u64, to: u64, number: u64) -> PeerFrame {
         to: node_id(to),
         relayed: false,
         contact_ms: None,
+        committed: None,
         body: PeerBody::Hello { directory: number },
     }
 }
