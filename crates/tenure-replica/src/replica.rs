@@ -289,6 +289,10 @@ impl Replica {
             config,
         };
         replica.members_changed();
+        if replica.consensus.membership().voters == [replica.config.id] {
+            // Nobody else to wait for.
+            replica.consensus.campaign();
+        }
         replica.settle(now);
         Ok(replica)
     }
@@ -320,14 +324,17 @@ impl Replica {
     pub fn next_deadline(&self) -> Moment {
         let ticks = u32::try_from(self.consensus.ticks_until_action()).unwrap_or(u32::MAX);
         let tick = self.next_tick + self.config.tick() * ticks.saturating_sub(1);
-        let patience = self.config.heartbeat;
+        // What is for the Raft leader waits, without a deadline, until there is one.
+        let for_leader = self.leader().map(|_| {
+            let report = (!self.dead_with_sessions().is_empty()).then_some(self.next_report);
+            let questions = self.questions.next_deadline(self.config.heartbeat);
+            [self.requests.next_deadline(), questions, report].into_iter().flatten().min()
+        });
         [
             self.mesh.next_deadline(),
             self.takeover.next_deadline(),
-            self.requests.next_deadline(),
-            self.questions.next_deadline(patience),
             self.leading.as_ref().and_then(Leading::next_deadline),
-            (!self.dead_with_sessions().is_empty()).then_some(self.next_report),
+            for_leader.flatten(),
         ]
         .into_iter()
         .flatten()
@@ -433,7 +440,7 @@ impl Replica {
                     self.reply(waiter, Answer::Unavailable { why });
                 }
             }
-            Ask::Confirm(sessions) => self.questions.ask(waiter, sessions),
+            Ask::Confirm(sessions) => self.questions.ask(waiter, sessions, now.moment),
             Ask::TransferQuorum(to) => {
                 let answer = match self.leader() {
                     Some(_) => Answer::Accepted,
@@ -492,7 +499,11 @@ impl Replica {
 
     /// Carries out everything that follows from the input, until nothing does.
     fn settle(&mut self, now: Now) {
+        // A node that has just been elected proposes what waits (the end of a dead leader's
+        // session, say) before its first entry leaves: both then take one round and one flush.
+        self.note_role(now);
         self.attempt_takeover(now);
+        self.note_role(now);
         self.lead(now);
         self.send_wishes(now);
         loop {

@@ -67,8 +67,7 @@ pub(crate) struct Waiter {
 #[derive(Debug)]
 struct Batch {
     sent: Moment,
-    sessions: Vec<SessionId>,
-    waiters: Vec<(Waiter, Vec<SessionId>)>,
+    waiters: Vec<(Moment, Waiter, Vec<SessionId>)>,
     /// Set when confirmed: what to apply first, and which sessions are gone.
     confirmed: Option<(u64, Vec<SessionId>)>,
 }
@@ -77,7 +76,7 @@ struct Batch {
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     next: u64,
-    gathering: Vec<(Waiter, Vec<SessionId>)>,
+    gathering: Vec<(Moment, Waiter, Vec<SessionId>)>,
     under_way: BTreeMap<u64, Batch>,
 }
 
@@ -89,38 +88,36 @@ pub(crate) struct Confirmation {
 }
 
 impl Questions {
-    pub(crate) fn ask(&mut self, waiter: Waiter, sessions: Vec<SessionId>) {
-        self.gathering.push((waiter, sessions));
+    pub(crate) fn ask(&mut self, waiter: Waiter, sessions: Vec<SessionId>, now: Moment) {
+        self.gathering.push((now, waiter, sessions));
     }
 
-    /// The next question to send, unless one is under way that is younger than `patience`.
+    /// The next question to send, unless one is under way that is younger than `patience`. What
+    /// has been under way for longer is taken for lost and asked again: the answer then proves
+    /// more than was wanted, never less, because the confirmation comes later than the question.
     pub(crate) fn next(
         &mut self,
         now: Moment,
         patience: core::time::Duration,
     ) -> Option<(u64, Vec<SessionId>)> {
-        let blocked = self
-            .under_way
-            .values()
-            .any(|batch| batch.confirmed.is_none() && now.since(batch.sent) < patience);
-        if self.gathering.is_empty() || blocked {
+        if self.under_way.values().any(|batch| batch.waits(now, patience)) {
+            return None;
+        }
+        self.ask_again();
+        if self.gathering.is_empty() {
             return None;
         }
         self.next += 1;
         let waiters = std::mem::take(&mut self.gathering);
-        let mut sessions: Vec<_> = waiters.iter().flat_map(|(_, s)| s.iter().copied()).collect();
+        let mut sessions: Vec<_> = waiters.iter().flat_map(|(_, _, s)| s.iter().copied()).collect();
         sessions.sort_unstable();
         sessions.dedup();
-        let batch = Batch { sent: now, sessions: sessions.clone(), waiters, confirmed: None };
-        self.under_way.insert(self.next, batch);
+        self.under_way.insert(self.next, Batch { sent: now, waiters, confirmed: None });
         Some((self.next, sessions))
     }
 
     /// When a question that is under way is taken for lost.
     pub(crate) fn next_deadline(&self, patience: core::time::Duration) -> Option<Moment> {
-        if self.gathering.is_empty() {
-            return None;
-        }
         let waits = self.under_way.values().filter(|batch| batch.confirmed.is_none());
         waits.map(|batch| batch.sent + patience).max()
     }
@@ -140,7 +137,7 @@ impl Questions {
             if *index > applied {
                 return true;
             }
-            for (waiter, sessions) in &batch.waiters {
+            for (_, waiter, sessions) in &batch.waiters {
                 let gone = sessions.iter().filter(|id| gone.contains(id)).copied().collect();
                 ready.push(Confirmation { waiter: *waiter, gone });
             }
@@ -149,31 +146,38 @@ impl Questions {
         ready
     }
 
-    /// Forgets questions older than `patience`: a renewal is not repeated, the client sends a
-    /// fresh one. Gives the waiters that will get no answer.
+    /// Forgets what was asked longer than `patience` ago: those get no answer.
     pub(crate) fn give_up(&mut self, now: Moment, patience: core::time::Duration) -> Vec<Waiter> {
         let mut lost = Vec::new();
-        self.under_way.retain(|_, batch| {
-            let keep = now.since(batch.sent) < patience;
+        let mut keep = |(asked, waiter, _): &(Moment, Waiter, Vec<SessionId>)| {
+            let keep = now.since(*asked) < patience;
             if !keep {
-                lost.extend(batch.waiters.iter().map(|(waiter, _)| *waiter));
+                lost.push(*waiter);
             }
             keep
-        });
+        };
+        self.gathering.retain(&mut keep);
+        for batch in self.under_way.values_mut() {
+            batch.waiters.retain(&mut keep);
+        }
+        self.under_way.retain(|_, batch| !batch.waiters.is_empty());
         lost
     }
 
-    /// A new Raft leader: what the old one was asked is asked again. The answer proves more
-    /// than was wanted, never less: the confirmation comes later than the question.
+    /// What is under way is asked again: there is a new Raft leader, or it was lost.
     pub(crate) fn ask_again(&mut self) {
-        let batches = std::mem::take(&mut self.under_way);
-        for (number, batch) in batches {
+        for (number, batch) in std::mem::take(&mut self.under_way) {
             if batch.confirmed.is_some() {
                 self.under_way.insert(number, batch);
             } else {
-                let _ = batch.sessions;
                 self.gathering.extend(batch.waiters);
             }
         }
+    }
+}
+
+impl Batch {
+    fn waits(&self, now: Moment, patience: core::time::Duration) -> bool {
+        self.confirmed.is_none() && now.since(self.sent) < patience
     }
 }

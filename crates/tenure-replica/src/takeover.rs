@@ -93,6 +93,16 @@ impl Takeover {
         self.running = None;
     }
 
+    /// Somebody else's campaign has begun a new term: it is given the time to win before this
+    /// node steps in. Without that, on a busy machine, every rank would undo the campaign of the
+    /// one before.
+    pub(crate) fn give_way(&mut self, now: Moment) {
+        if let Some(running) = &mut self.running {
+            let turns = u32::try_from(running.rank).unwrap_or(8).clamp(1, 8);
+            running.next = running.next.max(now + STAGGER * (turns + 1));
+        }
+    }
+
     /// How to campaign now, if at all.
     pub(crate) fn attempt(&mut self, now: Moment) -> Option<Attempt> {
         let running = self.running.as_mut()?;

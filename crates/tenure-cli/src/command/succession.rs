@@ -46,6 +46,14 @@ impl Request {
         let asker = Asker::connect(global).await?;
         let patience = global.timeout.unwrap_or(LONG_PATIENCE);
         asker.confirm().await?;
+        if !self.vacancy_will_do && asker.detail(&self.election).await?.line.paused {
+            return Err(Failure::new(
+                Exit::Conflict,
+                format!("{} is paused", self.election),
+                "its leader would go, and nobody would follow",
+                format!("tenure resume {}; then ask again", self.election),
+            ));
+        }
         let mut watch = asker.watch(vec![self.election.clone()], None).await?;
         let first = ask::next_push(&mut watch).await;
         let first = first.ok_or_else(|| ask::no_quorum("the connection ended"))?;
@@ -105,6 +113,14 @@ impl Request {
         };
         let view = asker.confirmed_view(&self.election).await?.view;
         self.end(&view, token).ok_or_else(|| {
+            if view == View::Vacant {
+                return Failure::new(
+                    Exit::Unavailable,
+                    format!("the leader stopped, and nobody followed within {patience:?}"),
+                    "its successor died, or the election was paused meanwhile",
+                    format!("tenure status {}", self.election),
+                );
+            }
             let what = format!("the leader did not stop within {patience:?}");
             Failure::new(Exit::Unavailable, what, why, format!("{next} {}", self.election))
         })

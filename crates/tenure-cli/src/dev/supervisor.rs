@@ -85,6 +85,8 @@ pub(super) struct Supervisor {
     /// A person watched the view and needs no lines after it.
     pub(super) drew: bool,
     ready: bool,
+    /// The file for other processes is not up to date.
+    unwritten: bool,
     pub(super) stop: Option<Outcome>,
     /// Told when everything has ended.
     pub(super) farewell: Vec<oneshot::Sender<Answer>>,
@@ -117,7 +119,7 @@ pub(super) async fn run(plan: Plan, global: &Global, output: Output) -> Outcome 
                     supervisor.take_in(input);
                 }
             }
-            _ = tick.tick() => {}
+            _ = tick.tick() => supervisor.write_if_needed(),
             name = signals.name() => supervisor.stop = Some(Ok(ended_by(name))),
         }
         supervisor.after_each();
@@ -173,6 +175,7 @@ impl Supervisor {
             note: None,
             drew: draws,
             ready: false,
+            unwritten: false,
             stop: None,
             farewell: Vec::new(),
         })
@@ -262,7 +265,8 @@ impl Supervisor {
         }
         self.children.remove(name);
         self.model.exited(name, status.to_owned(), clock::monotonic_nanos());
-        self.write_down();
+        // Not now: the disk is busy with what the survivors must write to elect the next leader.
+        self.unwritten = true;
         self.say(&DevEvent::NodeExited { node: name, pid, status }, || {
             format!("{name} ended ({status})")
         });
@@ -376,6 +380,12 @@ impl Supervisor {
         self.say(&DevEvent::Ready { nodes: nodes.collect() }, || {
             format!("ready: {} leads with token {}", leader.id, leader.token)
         });
+    }
+
+    fn write_if_needed(&mut self) {
+        if std::mem::take(&mut self.unwritten) {
+            self.write_down();
+        }
     }
 
     /// Keeps the file for other processes up to date.

@@ -4,6 +4,9 @@
 //! election at once and that tokens only went up (`support/exclusivity.rs`). Tests wait for
 //! events, and compare times with the ttl or the election timeout of the same cluster.
 
+mod candidates;
+mod dev;
+mod hand_over;
 mod leader_death;
 mod majority_lost;
 mod membership;

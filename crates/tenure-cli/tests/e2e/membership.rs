@@ -86,6 +86,13 @@ fn the_leaders_node_may_be_removed() {
     ends(&mut cluster, &leader.id);
     let next = cluster.leader_after(leader.token);
     assert_ne!(next.id, leader.id);
+    let lost = cluster.journal.wait(0, "word of the removed leader", |line| {
+        line.is("lost", DEMO) && line.number("token") == leader.token
+    });
+    // It cannot resign any more, but its process ends, and that is proof.
+    let took = u128::from(cluster.elected(next.token).mono_ns - lost.mono_ns);
+    let ttl = cluster.ttl().as_nanos();
+    assert!(took < ttl / 2, "the successor came after {took} ns of a ttl of {ttl} ns");
     cluster.everybody_says(&next);
     assert_eq!(cluster.members().len(), 4);
 }

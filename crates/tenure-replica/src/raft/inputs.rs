@@ -3,6 +3,7 @@
 use super::check::{BARRIER_BYTES, Receiver};
 use super::message::{MessageKind, RaftMessage};
 use super::{Consensus, KEPT_BEHIND_SNAPSHOT, StepError, convert};
+use crate::RaftRole;
 use crate::log::Snapshot;
 use ::raft::eraftpb::{Message, MessageType};
 use ::raft::{ProgressState, SnapshotStatus, StateRole, Storage};
@@ -106,7 +107,24 @@ impl Consensus {
     pub(crate) fn propose(&mut self, data: Vec<u8>) -> Result<(u64, u64), ProposeError> {
         self.may_propose()?;
         let outcome = self.node.propose(Vec::new(), data);
+        if self.reported.role != RaftRole::Leader {
+            self.send_first_entries_together();
+        }
         self.proposed(outcome)
+    }
+
+    /// A new leader's first append is made with its empty entry in the moment of its election,
+    /// and the library sends no second one before the first is answered. Nothing has left yet:
+    /// the append is made again, with what was proposed since.
+    fn send_first_entries_together(&mut self) {
+        let raft = &mut self.node.raft;
+        raft.msgs.retain(|message| message.get_msg_type() != MessageType::MsgAppend);
+        for (_, progress) in raft.mut_prs().iter_mut() {
+            if progress.state == ProgressState::Probe {
+                progress.resume();
+            }
+        }
+        raft.bcast_append();
     }
 
     pub(super) fn may_propose(&self) -> Result<(), ProposeError> {

@@ -55,6 +55,9 @@ impl Replica {
         } else if before.role != RaftRole::Leader || before.term != term {
             self.start_leading(now);
         }
+        if leader.is_none() && term > before.term && role == RaftRole::Follower {
+            self.takeover.give_way(now.moment);
+        }
         if leader.is_some() && (leader != before.leader || term != before.term) {
             self.takeover.end();
             self.requests.send_all(now.moment);

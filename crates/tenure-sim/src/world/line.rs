@@ -138,7 +138,7 @@ impl World {
         let number = line.numbers;
         line.posted.insert(number, what);
         if matches!(question, Question::Confirm) {
-            self.law.current.asked(conn, number, self.law.acknowledged.highest());
+            self.law.current.asked(conn, number, self.law.latest());
         }
         self.transmit(Who::Process(at), conn, Item::Question(number, question));
     }
@@ -157,7 +157,7 @@ impl World {
 
     pub(crate) fn line_ask(&mut self, at: usize, request: RequestId, wish: Wish) {
         let send_at = self.moment(at);
-        self.law.acknowledged.asked(request, &wish);
+        self.law.acknowledged.asked(request);
         let open = Open { request, wish, send_at };
         self.processes[at].line.open.insert(request.number, open);
         self.repeat_due(at);

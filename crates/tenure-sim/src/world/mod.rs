@@ -29,7 +29,7 @@ use crate::{
     trace::Trace,
 };
 use net::Net;
-use node::Node;
+pub(crate) use node::Node;
 use process::{Process, Role};
 use resource::Resource;
 pub(crate) use setup::Setup;

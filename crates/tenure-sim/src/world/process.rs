@@ -265,7 +265,7 @@ impl World {
                 Action::Tell(notice) => self.told(at, notice),
             }
         }
-        self.law.check_one_holder(self.now, self.believers());
+        self.check_one_holder();
         self.arm_process(at);
         self.leave_if_done(at);
     }

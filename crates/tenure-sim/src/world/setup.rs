@@ -139,7 +139,7 @@ impl World {
             now: 1_000 * MS,
             queue: Queue::default(),
             resources: resources.collect(),
-            law: Law::new(setup.election_ns(), faults.bad_clocks),
+            law: Law::new(faults.bad_clocks),
             setup,
             faults,
             counts: Counts::default(),

@@ -13,7 +13,7 @@ use super::{
     exclusivity,
     gate::Permit,
     journal::Journal,
-    process::{Process, program},
+    process::{Other, Process, program},
 };
 
 /// A local cluster. Exclusivity is judged when it is dropped.
@@ -59,11 +59,6 @@ impl Dev {
         self.root.path().join("dev")
     }
 
-    /// A place for whatever the test needs besides.
-    pub(crate) fn root(&self) -> &Path {
-        self.root.path()
-    }
-
     /// A command in the directory of this cluster, found by TENURE_DIR.
     pub(crate) fn tenure(&self, words: &str) -> Call {
         tenure(words).dir(&self.dir())
@@ -97,11 +92,29 @@ impl Dev {
         self.journal.note(name, self.pid_of(name), "killed");
     }
 
-    /// From now on no node is believed to hold anything.
-    pub(crate) fn about_to_end(&self) {
-        for (name, pid) in self.pids() {
+    /// From now on no node is believed to hold anything. Gives their processes.
+    pub(crate) fn about_to_end(&self) -> Vec<Other> {
+        let end = |(name, pid): (String, u32)| {
             self.journal.note(&name, pid, "asked_to_stop");
-        }
+            Other::new(pid)
+        };
+        self.pids().into_iter().map(end).collect()
+    }
+
+    /// Who leads, as the supervisor knows it.
+    #[track_caller]
+    pub(crate) fn leader(&self) -> (String, u64) {
+        let status = self.status();
+        let leader = &status["leader"];
+        let named = leader["id"].as_str().map(str::to_owned).zip(leader["token"].as_u64());
+        named.unwrap_or_else(|| panic!("no leader in {status}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn quorum_leader(&self) -> String {
+        let status = self.status();
+        let leader = status["quorum_leader"].as_str().map(str::to_owned);
+        leader.unwrap_or_else(|| panic!("no leader of the quorum in {status}"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
@@ -148,22 +148,43 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
         return Some(status);
     }
     let handle = pidfd_open(pid(child), PidfdFlags::empty()).unwrap();
+    if has_ended(&handle, limit) { child.wait().ok() } else { None }
+}
+
+/// A process that is no child of the test.
+#[derive(Debug)]
+pub(crate) struct Other {
+    pid: u32,
+    handle: OwnedFd,
+}
+
+impl Other {
+    /// It must run now.
+    pub(crate) fn new(pid: u32) -> Self {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
+        Self { pid, handle: pidfd_open(number, PidfdFlags::empty()).unwrap() }
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        !has_ended(&self.handle, Duration::ZERO)
+    }
+
+    #[track_caller]
+    pub(crate) fn ends(&self) {
+        assert!(has_ended(&self.handle, PATIENCE), "process {} lives on", self.pid);
+    }
+}
+
+/// Waits for the end of a process, at most this long.
+fn has_ended(handle: &OwnedFd, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).unwrap();
-        let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&left));
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            _ if Instant::now() >= deadline => return None,
+        match poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left)) {
+            Ok(count) if count > 0 => return true,
+            _ if Instant::now() >= deadline => return false,
             _ => {}
         }
     }
-}
-
-/// Whether a process of this number exists.
-pub(crate) fn exists(pid: u32) -> bool {
-    // A zombie has ended; only its parent has not looked yet.
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
 }
