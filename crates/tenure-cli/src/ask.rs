@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use tenure_core::{
-    ElectionName, Sighting, View,
+    ElectionName, NodeName, Sighting, View,
     ledger::{Command, Outcome as Done, Refusal},
 };
 use tenure_quorum::{
@@ -141,11 +141,28 @@ impl Asker {
 
     /// Has a wish carried out.
     pub(crate) async fn wish(&self, wish: Wish) -> Outcome<Done> {
+        let removed = match &wish {
+            Wish::Member(MemberWish::Remove { name }) => Some(name.clone()),
+            _ => None,
+        };
         match within(self.timeout, self.client.wish(wish)).await? {
-            Ok(Done::Refused(refusal)) => Err(refused(&refusal)),
+            Ok(Done::Refused(refusal)) => match removed {
+                Some(name) if self.is_gone(&name).await => Ok(Done::Done),
+                _ => Err(refused(&refusal)),
+            },
             Ok(outcome) => Ok(outcome),
             Err(error) => Err(self.with_reason(unanswered(&error)).await),
         }
+    }
+
+    /// Whether a node is no member. When the node that was asked is the one that goes, the
+    /// answer may go with it, and the second attempt finds nothing left to do.
+    async fn is_gone(&self, name: &NodeName) -> bool {
+        if self.confirm().await.is_err() {
+            return false;
+        }
+        let view = self.cluster().await;
+        view.is_ok_and(|view| view.members.iter().all(|member| member.name != *name))
     }
 
     /// The node that took a wish and had no answer in time may know why.

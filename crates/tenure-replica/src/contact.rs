@@ -10,7 +10,7 @@ use tenure_core::{Moment, NodeId};
 #[derive(Debug, Default)]
 pub(crate) struct Contact {
     heard: BTreeMap<NodeId, Moment>,
-    /// The quorum's last word, as the Raft leader passed it on.
+    /// When a quorum last stood behind what this node shows, as far as it was told.
     followed: Option<Moment>,
     /// A word that goes beyond what is applied here, with the index that it takes. Later ones
     /// are passed over until it counts: under load there is always a later one.
@@ -23,10 +23,10 @@ impl Contact {
         self.heard.insert(from, now);
     }
 
-    /// The Raft leader said how old its own contact with a quorum is, and how far the log was
-    /// committed then. It counts when that much is applied here.
-    pub(crate) fn follow(&mut self, age: Duration, committed: u64, now: Moment) {
-        self.ahead.get_or_insert((committed, now - age));
+    /// A quorum stood behind the Raft leader at this moment, and the log was committed up to
+    /// here. It counts when that much is applied by this node.
+    pub(crate) fn stood(&mut self, at: Moment, committed: u64) {
+        self.ahead.get_or_insert((committed, at));
     }
 
     /// This node has applied the log up to here.
@@ -56,7 +56,7 @@ impl Contact {
         heard.get(voters.len() / 2).copied().flatten()
     }
 
-    /// For everybody else: what the Raft leader last said.
+    /// For everybody else: the latest such moment that counts.
     pub(crate) fn as_follower(&self) -> Option<Moment> {
         self.followed
     }
@@ -73,13 +73,13 @@ mod tests {
     #[test]
     fn a_word_counts_when_what_it_speaks_of_is_applied() {
         let mut contact = Contact::default();
-        contact.follow(Duration::from_millis(1), 7, at(10));
+        contact.stood(at(9), 7);
         contact.applied(6);
         assert_eq!((contact.as_follower(), contact.is_behind()), (None, true));
-        contact.follow(Duration::from_millis(1), 9, at(20));
+        contact.stood(at(19), 9);
         contact.applied(7);
         assert_eq!((contact.as_follower(), contact.is_behind()), (Some(at(9)), false));
-        contact.follow(Duration::from_millis(1), 9, at(30));
+        contact.stood(at(29), 9);
         contact.applied(9);
         assert_eq!(contact.as_follower(), Some(at(29)));
     }

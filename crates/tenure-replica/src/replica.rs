@@ -410,20 +410,25 @@ impl Replica {
     }
 
     fn contact_moment(&self, now: Moment) -> Option<Moment> {
-        // A new leader knows how far the log is committed once an entry of its own term is;
-        // until then it knows what the last leader told it.
-        if self.leads_for_sure() {
-            self.contact.as_leader(self.config.id, &self.consensus.membership().voters, now)
-        } else {
-            self.contact.as_follower()
-        }
+        let shows_all = self.consensus.applied() >= self.consensus.committed();
+        let leads = self.quorum_moment(now).filter(|_| shows_all);
+        leads.max(self.contact.as_follower())
     }
 
-    /// Whether this is the Raft leader, and shows everything that is committed.
-    fn leads_for_sure(&self) -> bool {
-        self.leading.is_some()
-            && self.consensus.committed_in_term()
-            && self.consensus.applied() >= self.consensus.committed()
+    /// When a quorum last stood behind this node as Raft leader. A new one does not know how
+    /// far the log is committed until an entry of its own term is.
+    fn quorum_moment(&self, now: Moment) -> Option<Moment> {
+        let leads = self.leading.is_some() && self.consensus.committed_in_term();
+        let voters = leads.then(|| self.consensus.membership().voters)?;
+        self.contact.as_leader(self.config.id, &voters, now)
+    }
+
+    /// Remembers until when this node knew what it shows, for when it leads no more.
+    fn note_contact(&mut self, now: Moment) {
+        if let Some(at) = self.quorum_moment(now) {
+            self.contact.stood(at, self.consensus.committed());
+        }
+        self.contact.applied(self.consensus.applied());
     }
 
     fn leader(&self) -> Option<NodeId> {
@@ -517,7 +522,7 @@ impl Replica {
                 break;
             }
         }
-        self.contact.applied(self.consensus.applied());
+        self.note_contact(now.moment);
         for confirmation in self.questions.ready(self.consensus.applied()) {
             let answer = Answer::Confirmed { gone: confirmation.gone };
             self.reply(confirmation.waiter, answer);

@@ -157,7 +157,7 @@ impl Counts {
 
 /// Probabilities and sizes, drawn from the seed. Shares are in one thousandth.
 #[derive(Debug, Clone)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Weight of each kind of trouble that is made from time to time.
     pub(crate) weights: Vec<(Kind, u32)>,
     /// Mean time between two troubles, in milliseconds.

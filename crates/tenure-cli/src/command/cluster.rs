@@ -243,15 +243,7 @@ async fn remove(
     if !yes && !confirmed(&format!("Remove {node} from the cluster for good?"), output)? {
         return Ok(Exit::No);
     }
-    let removed = asker.wish(Wish::Member(MemberWish::Remove { name: node.clone() })).await;
-    if let Err(failure) = removed {
-        // When the node that was asked is the one that goes, the answer may go with it, and
-        // the second attempt finds nothing left to do.
-        asker.confirm().await?;
-        if find(&asker.cluster().await?, &node).is_ok() {
-            return Err(failure);
-        }
-    }
+    asker.wish(Wish::Member(MemberWish::Remove { name: node.clone() })).await?;
     if output.json {
         output.data(&json::text(&json!({ "removed": node })))?;
     } else {

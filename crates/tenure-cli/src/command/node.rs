@@ -236,7 +236,7 @@ impl Timing {
     /// The same when leases are short: with less, a busy machine would never be calm.
     const SHORTEST: Duration = Duration::from_millis(20);
     /// Heartbeats that fit into one election timeout when nobody chooses.
-    const HEARTBEATS: u32 = 8;
+    const HEARTBEATS: u32 = 4;
     /// Election timeouts that a lease must outlive.
     const LEASE: u32 = 3;
 
@@ -306,9 +306,9 @@ mod tests {
             let timing = choose(ttl, None, None).unwrap();
             (timing.election_timeout, timing.heartbeat)
         };
-        assert_eq!(of(5000), (ms(500), ms(62)));
-        assert_eq!(of(1000), (ms(250), ms(31)));
-        assert_eq!(of(60), (ms(20), ms(2)));
+        assert_eq!(of(5000), (ms(500), ms(125)));
+        assert_eq!(of(1000), (ms(250), ms(62)));
+        assert_eq!(of(60), (ms(20), ms(5)));
         assert!(choose(59, None, None).unwrap_err().next.contains("--ttl 60ms"));
     }
 

@@ -121,6 +121,9 @@ fn happened(wait: &Wait, model: &Model) -> bool {
 fn what_is_missing(model: &Model) -> String {
     match (model.why_unknown(), model.agreed()) {
         (Some(why), _) => format!("no new leader: {why}"),
+        (None, None) if model.live().next().is_none() => {
+            String::from("no new leader: no node runs")
+        }
         (None, None) => String::from("the live nodes do not show the same leader yet"),
         (None, Some(leader)) => {
             format!("{} leads with token {}", leader.id, leader.token)

@@ -4,7 +4,9 @@
 //! election at once and that tokens only went up (`support/exclusivity.rs`). Tests wait for
 //! events, and compare times with the ttl or the election timeout of the same cluster.
 
+mod bad_usage;
 mod candidates;
+mod data_dirs;
 mod dev;
 mod hand_over;
 mod leader_death;
@@ -13,4 +15,5 @@ mod membership;
 mod partitions;
 mod quorum_leader_death;
 mod sleepers;
+mod strangers;
 mod support;

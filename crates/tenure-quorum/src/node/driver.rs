@@ -11,7 +11,7 @@ use tenure_replica::{Config, Input, Output, Replica};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
-    Notice, NodeError,
+    NodeError, Notice,
     disk::{Disk, DiskEvent},
     identity::Prepared,
     reads::Freshness,
@@ -20,8 +20,7 @@ use super::{
 use crate::{
     clock,
     transport::{
-        Identity, LocalEnds, Settings, Transport, TransportEvent, draw_incarnation,
-        this_host,
+        Identity, LocalEnds, Settings, Transport, TransportEvent, draw_incarnation, this_host,
     },
 };
 use clients::Clients;
@@ -91,8 +90,7 @@ impl Driver {
             .map_err(|source| NodeError::Log { directory: config.data_dir.clone(), source })?;
         let (done, disk_events) = unbounded_channel();
         let disk = Disk::start(storage, done).map_err(|source| NodeError::Thread { source })?;
-        let incarnation =
-            draw_incarnation().map_err(|source| NodeError::Thread { source })?;
+        let incarnation = draw_incarnation().map_err(|source| NodeError::Thread { source })?;
         let settings = Settings {
             limit: config.election_timeout.max(config.heartbeat * 10),
             local_proof: config.local_proof,
@@ -155,12 +153,14 @@ impl Driver {
             self.take_in(happening);
             for _ in 0..BURST {
                 let next = self.disk_events.try_recv().map(Happening::Disk);
-                let next = next.or_else(|_| self.transport_events.try_recv().map(Happening::Transport));
+                let next =
+                    next.or_else(|_| self.transport_events.try_recv().map(Happening::Transport));
                 match next {
                     Ok(happening) => self.take_in(happening),
                     Err(_) => break,
                 }
             }
+            self.report_deaths();
             self.carry_out();
             self.watch_freshness();
         }
@@ -174,7 +174,8 @@ impl Driver {
     /// Until the replica, or the age of what is shown, needs attention.
     fn time_left(&self) -> Duration {
         let now = clock::moment();
-        let tick = self.replica.next_deadline().since(now);
+        let tick = self.replica.next_deadline();
+        let tick = self.next_report().map_or(tick, |report| report.min(tick)).since(now);
         match self.replica.contact_age(now) {
             Some(age) if self.known => tick.min(self.freshness.0.saturating_sub(age)),
             _ => tick,

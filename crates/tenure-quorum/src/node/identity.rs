@@ -179,7 +179,6 @@ fn others(view: ClusterView, me: &NodeName) -> Vec<(NodeId, NodeName, String)> {
 }
 
 fn random() -> Result<u64, NodeError> {
-    getrandom::u64().map_err(|error| {
-        NodeError::Config(format!("the system gives no random numbers: {error}"))
-    })
+    getrandom::u64()
+        .map_err(|error| NodeError::Config(format!("the system gives no random numbers: {error}")))
 }

@@ -23,7 +23,10 @@ use tokio::sync::{
 pub use config::{NodeConfig, Start};
 pub use error::NodeError;
 
-use crate::{client::Client, transport::{LocalClient, local_pair}};
+use crate::{
+    client::Client,
+    transport::{LocalClient, local_pair},
+};
 use driver::{About, Control, Driver};
 
 /// What a node tells the program that runs it.

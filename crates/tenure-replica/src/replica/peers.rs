@@ -21,7 +21,8 @@ impl Replica {
         if let Some((age, committed)) = frame.contact_ms.zip(frame.committed)
             && self.leader() == Some(frame.from)
         {
-            self.contact.follow(Duration::from_millis(u64::from(age)), committed, now.moment);
+            let age = Duration::from_millis(u64::from(age));
+            self.contact.stood(now.moment - age, committed);
         }
         // A ping speaks of the link that it came on.
         if matches!(frame.body, PeerBody::Ping(_)) && (frame.relayed || frame.from != link) {
@@ -67,7 +68,7 @@ impl Replica {
     }
 
     pub(super) fn frame(&self, to: NodeId, body: PeerBody, now: Now) -> PeerFrame {
-        let contact = self.contact_age(now.moment).filter(|_| self.leads_for_sure());
+        let contact = self.quorum_moment(now.moment).map(|at| now.moment.since(at));
         PeerFrame {
             from: self.config.id,
             to,

@@ -21,6 +21,8 @@ pub(crate) struct Acknowledged {
     told: BTreeMap<RequestId, Outcome>,
     highest: Revision,
     opened: BTreeSet<SessionId>,
+    /// Sessions that were opened and have ended since.
+    closed: BTreeSet<SessionId>,
     refused: BTreeSet<SessionId>,
     granted: BTreeMap<Token, SessionId>,
     ended: BTreeSet<Token>,
@@ -38,11 +40,6 @@ impl Acknowledged {
         self.highest = self.highest.max(revision);
     }
 
-    /// The latest change that anybody was told to be done.
-    pub(crate) fn highest(&self) -> Revision {
-        self.highest
-    }
-
     /// A change became fact.
     pub(super) fn happened(&mut self, now: u64, change: &Event) {
         match &change.kind {
@@ -53,6 +50,7 @@ impl Acknowledged {
                     self.verdict.broken(NAME, now, why);
                 }
             }
+            EventKind::SessionClosed { session, .. } => _ = self.closed.insert(*session),
             EventKind::Elected { leader, session, .. } => {
                 self.granted.insert(leader.token, *session);
             }
@@ -83,8 +81,10 @@ impl Acknowledged {
             }
             (Wish::Command(Command::OpenSession { session, .. }), Outcome::Refused(_)) => {
                 self.refused.insert(*session);
-                let opened = self.opened.contains(session);
-                opened.then(|| format!("session {session} was opened"))
+                // The answers to a session's requests go with it: asked again after its end, it
+                // is refused as used.
+                let open = self.opened.contains(session) && !self.closed.contains(session);
+                open.then(|| format!("session {session} was opened"))
             }
             (Wish::Command(Command::Campaign { session, .. }), Outcome::Leading { token }) => {
                 let owner = self.granted.get(token);

@@ -17,6 +17,19 @@ pub(crate) struct ElectionSafety {
 }
 
 impl ElectionSafety {
+    /// A node died with this term on its disk. What it led beyond that nobody can know of: only
+    /// a lone voter leads without having told anybody, and its words wait for the disk. Gives
+    /// those terms.
+    pub(super) fn died(&mut self, node: NodeId, life: u32, durable_term: u64) -> Vec<u64> {
+        let later = self.leaders.range(durable_term + 1..);
+        let unknown = later.filter(|(_, leader)| **leader == (node, life));
+        let unknown: Vec<u64> = unknown.map(|(term, _)| *term).collect();
+        for term in &unknown {
+            self.leaders.remove(term);
+        }
+        unknown
+    }
+
     pub(super) fn leads(&mut self, now: u64, node: NodeId, life: u32, term: u64) {
         let (first, its_life) = *self.leaders.entry(term).or_insert((node, life));
         if (first, its_life) != (node, life) {

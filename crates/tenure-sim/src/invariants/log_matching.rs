@@ -47,8 +47,8 @@ pub(crate) struct LogMatching {
     pub(super) logs: BTreeMap<NodeId, Log>,
     /// By index and term: content, and the term before it.
     entries: BTreeMap<(u64, u64), (u64, Option<u64>)>,
-    /// Terms of entries that are known to be committed.
-    pub(super) committed: BTreeMap<u64, u64>,
+    /// Entries that are known to be committed: their term, and a term by which they were.
+    pub(super) committed: BTreeMap<u64, (u64, u64)>,
 }
 
 impl LogMatching {
@@ -120,12 +120,17 @@ impl LogMatching {
         }
     }
 
-    /// A node says that everything up to here is committed.
-    pub(super) fn committed(&mut self, now: u64, id: NodeId, to: u64) {
+    /// A leader died whose term was not on its disk: its entries were in no message either.
+    pub(super) fn forget_terms(&mut self, terms: &[u64]) {
+        self.entries.retain(|(_, term), _| !terms.contains(term));
+    }
+
+    /// A node in this term says that everything up to here is committed.
+    pub(super) fn committed(&mut self, now: u64, id: NodeId, to: u64, in_term: u64) {
         let Some(log) = self.logs.get_mut(&id) else { return };
         for index in log.committed + 1..=to {
             let Some(term) = log.term(index).filter(|term| *term > 0) else { continue };
-            let known = *self.committed.entry(index).or_insert(term);
+            let (known, _) = *self.committed.entry(index).or_insert((term, in_term));
             if known != term {
                 let why = format!(
                     "entry {index} is committed with term {known}, and at node {id} with {term}"

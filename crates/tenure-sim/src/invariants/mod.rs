@@ -131,8 +131,13 @@ impl Law {
         self.state.look(now, node);
     }
 
-    pub(crate) fn node_gone(&mut self, id: NodeId) {
-        self.logs.gone(id);
+    pub(crate) fn node_gone(&mut self, node: &Node) {
+        self.logs.gone(node.id);
+        let durable = node.disk.durable.hard_state.term;
+        let unknown = self.election.died(node.id, node.life, durable);
+        if !unknown.is_empty() {
+            self.logs.forget_terms(&unknown);
+        }
     }
 
     pub(crate) fn node_appends(&mut self, now: u64, node: &Node, unit: &Persist) {
@@ -141,7 +146,7 @@ impl Law {
 
     pub(crate) fn node_leads(&mut self, now: u64, node: &Node, term: u64) {
         self.election.leads(now, node.id, node.life, term);
-        let missing = leader_completeness::missing(&self.logs, node.id);
+        let missing = leader_completeness::missing(&self.logs, node.id, term);
         if let Some(why) = missing {
             self.logs.verdict.broken(leader_completeness::NAME, now, why);
         }
@@ -150,7 +155,7 @@ impl Law {
     pub(crate) fn node_stands(&mut self, now: u64, node: &Node, moment: tenure_core::Moment) {
         let Some(replica) = &node.replica else { return };
         let status = replica.status(moment);
-        self.logs.committed(now, node.id, status.committed);
+        self.logs.committed(now, node.id, status.committed, status.term);
         self.state.applied(now, node, status.applied);
     }
 

@@ -21,7 +21,7 @@ impl OneHolder {
         Self { verdict: Verdict::default(), lying }
     }
 
-    pub(crate) fn check(&mut self, now: u64, believers: &[(&ElectionName, usize, Token)]) {
+    pub(crate) fn check(&mut self, now: u64, believers: &[(ElectionName, usize, Token)]) {
         if self.lying || believers.len() < 2 {
             return;
         }

@@ -138,6 +138,9 @@ impl World {
         process.holds.insert(election.clone(), (token, Hold::Leading));
         process.working.insert(election.clone(), token);
         let incarnation = process.incarnation;
+        if let Some(since) = self.vacated.remove(&election) {
+            self.longest_failover = self.longest_failover.max(self.now - since);
+        }
         self.law.tokens.led(self.now, &election, token, incarnation);
         self.plan_act(at, self.chance.clone().below(50 * MS), Act::Write(election.clone(), token));
         if !self.calm && self.chance.permille(self.faults.resigns) {

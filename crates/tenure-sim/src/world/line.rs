@@ -89,6 +89,7 @@ impl World {
             self.connect(net::Line::Client, Who::Process(at), Who::Node(node));
             return;
         }
+        self.trace.line(self.now, || format!("p{at} does not reach n{} (dark: {dark})", node + 1));
         let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
         let line = &mut self.processes[at].line;
         line.connecting = false;

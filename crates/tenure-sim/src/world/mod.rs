@@ -55,6 +55,9 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     incarnations: u64,
     cuts: u64,
+    /// When the holder of an election died.
+    vacated: BTreeMap<ElectionName, u64>,
+    pub(crate) longest_failover: u64,
 }
 
 impl World {

@@ -53,8 +53,6 @@ pub(crate) struct Node {
     /// How often in a row it wanted to be woken at once.
     pub(crate) spins: u32,
     pub(crate) leads: bool,
-    /// For mutants: what was pushed to whom.
-    pub(crate) followed_since: BTreeMap<ElectionName, u64>,
 }
 
 impl World {
@@ -258,6 +256,7 @@ impl World {
             false => Close::Reset,
         };
         self.leave_conns(Who::Node(at), how);
+        self.law.node_gone(&self.nodes[at]);
         let node = &mut self.nodes[at];
         let (id, process) = (node.id, node.incarnation);
         node.life += 1;
@@ -266,7 +265,6 @@ impl World {
         node.peers.clear();
         node.clients.clear();
         node.expecting.clear();
-        self.law.node_gone(id);
         if !power {
             self.report_death(Who::Node(at), process, Some(id));
         }

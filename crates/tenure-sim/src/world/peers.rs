@@ -109,6 +109,7 @@ impl World {
             self.connect(super::net::Line::Peers, Who::Node(at), Who::Node(there));
             return;
         }
+        self.trace.line(self.now, || format!("n{} does not reach node {id} (dark: {dark})", at + 1));
         let Some(peer) = self.nodes[at].peers.get_mut(&id) else { return };
         peer.failures += 1;
         let pause = (10 * MS) << peer.failures.min(6);

@@ -140,6 +140,13 @@ impl World {
         if !process.up {
             return;
         }
+        let held: Vec<ElectionName> = self.processes[at].holds.keys().cloned().collect();
+        for election in held {
+            if self.believes(at, &election) {
+                self.vacated.insert(election, self.now);
+            }
+        }
+        let process = &mut self.processes[at];
         process.up = false;
         process.life += 1;
         process.paused_until = 0;
@@ -294,6 +301,15 @@ impl World {
             self.process_dies(at, false);
             let wait = self.chance.below(3000 * MS);
             self.after(wait, Event::Start(Who::Process(at)));
+        }
+    }
+
+    fn check_one_holder(&mut self) {
+        let believers = self.believers();
+        if believers.len() > 1 {
+            let believers: Vec<_> =
+                believers.into_iter().map(|(e, at, token)| (e.clone(), at, token)).collect();
+            self.law.holder.check(self.now, &believers);
         }
     }
 

@@ -151,6 +151,8 @@ impl World {
             trace: Trace::new(readable),
             incarnations: 0,
             cuts: 0,
+            vacated: BTreeMap::new(),
+            longest_failover: 0,
         };
         let founding = Members::founding(
             (1..=world.setup.voters).map(|n| (node_name(n), format!("10.0.0.{n}:1"))),
@@ -179,7 +181,7 @@ impl World {
         self.chance.pick(&[-worst, worst, 0, any, -any])
     }
 
-    fn add_host(&mut self) -> usize {
+    pub(crate) fn add_host(&mut self) -> usize {
         let ppm = self.drawn_rate();
         let offset = self.chance.below(1 << 40);
         let wall = i64::try_from(self.chance.below(1 << 40)).unwrap_or(0);
@@ -256,7 +258,6 @@ impl Node {
             stop: None,
             spins: 0,
             leads: false,
-            followed_since: BTreeMap::new(),
         }
     }
 }

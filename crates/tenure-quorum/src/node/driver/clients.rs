@@ -167,7 +167,9 @@ impl Driver {
         let reply = match (expecting, answer) {
             (_, Answer::Unavailable { why }) => Reply::Unavailable { why },
             (_, Answer::Outcome(outcome)) => Reply::Outcome(outcome),
-            (Expecting::Renewed(session), Answer::Confirmed { gone }) if gone.contains(&session) => {
+            (Expecting::Renewed(session), Answer::Confirmed { gone })
+                if gone.contains(&session) =>
+            {
                 Reply::Gone
             }
             (Expecting::Renewed(session), Answer::Confirmed { .. }) => {

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use core::time::Duration;
 use tenure_core::{
-    Incarnation, NodeId, NodeName,
+    Incarnation, Moment, NodeId, NodeName, WallTime,
     ledger::{Members, Role},
 };
 use tenure_replica::Input;
 
 use super::Driver;
-use crate::{
-    clock,
-    transport::TransportEvent,
-    wire::Rejected,
-};
+use crate::{clock, transport::TransportEvent, wire::Rejected};
+
+/// A Raft leader on this machine has acted on a death by then.
+const LEADER_ACTS: Duration = Duration::from_millis(10);
 
 /// Who is connected, and under which start of its process.
 #[derive(Debug)]
@@ -24,6 +24,9 @@ pub(super) struct Peers {
     /// Under which start of its process each connected node runs.
     present: BTreeMap<NodeId, Incarnation>,
     members: Option<Members>,
+    /// Deaths that the Raft leader is expected to have seen for itself, with when to report
+    /// them all the same.
+    reports: Vec<(Moment, Incarnation, WallTime)>,
     /// What each node last said when it refused this one.
     rejected: BTreeMap<NodeId, Rejected>,
 }
@@ -40,6 +43,7 @@ impl Peers {
             acquaintances,
             present: BTreeMap::new(),
             members: None,
+            reports: Vec::new(),
             rejected: BTreeMap::new(),
         }
     }
@@ -93,17 +97,24 @@ impl Driver {
                 self.replica.handle(Input::PeerLost { peer: id, proven }, now);
             }
             TransportEvent::Died { process, observed } => {
-                if let Some(peer) = self.peers.node_of(process) {
+                let peer = self.peers.node_of(process);
+                if let Some(peer) = peer {
                     tracing::info!(%peer, %process, "the process of a node is dead");
                     self.peers.present.remove(&peer);
                     self.replica.handle(Input::PeerLost { peer, proven: true }, now);
                 }
-                self.replica.handle(Input::Died { process, observed }, now);
+                if peer.is_some() && self.leader_sees_for_itself() {
+                    self.peers.reports.push((now.moment + LEADER_ACTS, process, observed));
+                } else {
+                    self.replica.handle(Input::Died { process, observed }, now);
+                }
             }
             TransportEvent::ClientUp { client, process, to, .. } => {
                 self.clients.add(client, process, to);
             }
-            TransportEvent::ClientFrame { client, frame, hold: _hold } => self.on_question(client, frame),
+            TransportEvent::ClientFrame { client, frame, hold: _hold } => {
+                self.on_question(client, frame);
+            }
             TransportEvent::ClientDown { client } => {
                 self.clients.remove(client);
                 self.subscriptions.forget(client);
@@ -111,6 +122,31 @@ impl Driver {
             TransportEvent::Rejected { peer, why } => self.on_rejected(peer, &why),
         }
     }
+    /// Whether the Raft leader is another node of this machine, so that it holds the same pidfds
+    /// of nodes: telling it at once would only take the processor from it.
+    fn leader_sees_for_itself(&self) -> bool {
+        let leader = self.replica.status(clock::moment()).leader;
+        leader.is_some_and(|leader| self.transport.would_prove(leader))
+    }
+
+    /// Hands over the reports whose time has come: at once when the Raft leader that was to act
+    /// is no longer there.
+    pub(super) fn report_deaths(&mut self) {
+        if self.peers.reports.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        let all = !self.leader_sees_for_itself();
+        let due = self.peers.reports.extract_if(.., |(at, ..)| all || *at <= now.moment);
+        for (_, process, observed) in due.collect::<Vec<_>>() {
+            self.replica.handle(Input::Died { process, observed }, now);
+        }
+    }
+
+    pub(super) fn next_report(&self) -> Option<Moment> {
+        self.peers.reports.iter().map(|(at, ..)| *at).min()
+    }
+
     /// Once is enough: it comes with every attempt to connect.
     fn on_rejected(&mut self, by: NodeId, why: &Rejected) {
         let fatal = match why {

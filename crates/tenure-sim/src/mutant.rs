@@ -1,0 +1,123 @@
+//! Known bugs, planted in the simulator's own shells: by altering what goes into the real
+//! machines, what comes out of them, or the time they are told. Nothing of this can be switched
+//! on in a shipped binary, because it is not there. Each must be caught; one that is not is a
+//! hole in the net.
+
+use tenure_core::ledger::{Command, Ledger, SessionEnd};
+use tenure_core::{SessionId, WallTime};
+use tenure_replica::{Persist, decode, encode};
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $mutant:ident = $name:literal by $($invariant:literal)|+,)*) => {
+        /// A planted bug.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutant { $($(#[$doc])* $mutant,)* }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$mutant,)*];
+
+            /// Its name on the command line.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$mutant => $name,)* }
+            }
+
+            /// The invariants that may notice it first.
+            #[must_use]
+            pub fn caught_by(self) -> &'static [&'static str] {
+                match self { $(Self::$mutant => &[$($invariant),+],)* }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// A renewal is acknowledged by whoever believes to lead the quorum, without asking it.
+    RenewedWithoutRound = "renewed-without-round" by "lease_respected" | "one_holder",
+    /// The lease counts from the receipt of the acknowledgement.
+    CountsFromReceipt = "counts-from-receipt" by "lease_respected" | "one_holder",
+    /// Neither side allows for clocks that run at different rates.
+    NoDrift = "no-drift" by "lease_respected" | "one_holder",
+    /// The holder's clock stands still while its machine is suspended (`CLOCK_MONOTONIC`).
+    ClockStandsStill = "clock-stands-still" by "lease_respected" | "one_holder",
+    /// The quorum's clock runs one and a half times too fast.
+    FastExpiry = "fast-expiry" by "lease_respected" | "one_holder",
+    /// The quorum takes deadlines from the wall clock.
+    WallClockDeadlines = "wall-clock-deadlines" by "lease_respected" | "one_holder" | "liveness",
+    /// A deposed leader of the quorum proposes to expire every session.
+    DeposedExpires = "deposed-expires" by "lease_respected" | "one_holder",
+    /// The successor of an evicted leader does not wait for its lease.
+    EvictionAtOnce = "eviction-at-once" by "lease_respected" | "one_holder",
+    /// A renewal is acknowledged without the news that the tenure is revoked.
+    NewsWithheld = "news-withheld" by "lease_respected" | "one_holder" | "liveness",
+    /// Followers of an election are not told what a snapshot brought.
+    InstallUntold = "install-untold" by "lease_respected" | "one_holder" | "liveness",
+    /// The end of a connection is taken for proof of death.
+    EndOfFileIsDeath = "end-of-file-is-death" by "lease_respected" | "one_holder",
+    /// An acknowledgement for an older session is taken for the present one.
+    StaleAnswersTaken = "stale-answers-taken" by "lease_respected" | "one_holder",
+    /// A new session says that nothing runs under the old one, though its work runs.
+    SupersedesWhileWorking = "supersedes-while-working" by "work_stopped",
+    /// A leader resigns before its work has stopped.
+    ResignsWhileWorking = "resigns-while-working" by "work_stopped",
+    /// The resource accepts every write.
+    GateOpen = "gate-open" by "fence",
+    /// Tokens are numbered afresh by each start of a shell.
+    TokensCountFromStart = "tokens-count-from-start" by "tokens_rise",
+    /// The vote and the term are not on the disk when they are said to be.
+    VoteNotWritten = "vote-not-written" by
+        "election_safety" | "leader_completeness" | "state_machine_safety" | "log_matching" | "machine_runs",
+    /// A write is said to be durable before it is.
+    PersistedEarly = "persisted-early" by
+        "leader_completeness" | "state_machine_safety" | "election_safety" | "log_matching" | "machine_runs",
+    /// A snapshot forgets the open sessions.
+    SnapshotForgetsSessions = "snapshot-forgets-sessions" by "state_machine_safety",
+    /// A node whose disk was lost comes back empty under its old id.
+    LostDiskOldId = "lost-disk-old-id" by
+        "leader_completeness" | "state_machine_safety" | "election_safety" | "log_matching" | "machine_runs",
+    /// A wish is answered before it is committed.
+    AnsweredBeforeCommit = "answered-before-commit" by "acknowledged" | "work_stopped" | "lease_respected",
+    /// An unknown outcome is reported as a refusal.
+    UnknownIsNo = "unknown-is-no" by "acknowledged" | "liveness",
+    /// "This is current" is said without asking the quorum.
+    ConfirmedFromMemory = "confirmed-from-memory" by "current_answers",
+    /// A watch now and then shows an older state.
+    WatchGoesBack = "watch-goes-back" by "views_forward",
+    /// A request whose answer was lost is not sent again.
+    NeverRepeats = "never-repeats" by "liveness",
+}
+
+impl Mutant {
+    /// The mutant of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|mutant| mutant.as_str() == name)
+    }
+
+    /// What a shell with this bug writes instead.
+    pub(crate) fn alter_unit(self, unit: &mut Persist) {
+        match self {
+            Self::VoteNotWritten => {
+                if let Some(hard_state) = &mut unit.hard_state {
+                    hard_state.vote = None;
+                    hard_state.term = hard_state.term.saturating_sub(1).max(1);
+                }
+            }
+            Self::SnapshotForgetsSessions => {
+                if let Some(snapshot) = &mut unit.snapshot
+                    && let Ok(mut ledger) = decode::<Ledger>(&snapshot.data)
+                {
+                    let open: Vec<SessionId> = ledger.sessions().map(|(id, _)| id).collect();
+                    for session in open {
+                        let reason = SessionEnd::Closed;
+                        let command = Command::CloseSession { session, reason };
+                        ledger.apply(None, WallTime::default(), command);
+                    }
+                    snapshot.data = encode(&ledger);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One seed: one run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{
+    faults::Counts,
+    invariants::Violation,
+    mutant::Mutant,
+    world::World,
+};
+
+/// What one seed gave.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What was broken, if anything.
+    pub violation: Option<Violation>,
+    /// Hash of every event and of the final state.
+    pub hash: u64,
+    /// Number of events.
+    pub events: u64,
+    /// Simulated time in nanoseconds.
+    pub simulated: u64,
+    /// Faults by kind.
+    pub faults: Counts,
+    /// Grants.
+    pub grants: u64,
+    /// Stale writes that resources turned away.
+    pub fenced_off: u64,
+    /// Longest time from the death of a leader to its successor's belief, in nanoseconds.
+    pub failover: u64,
+    /// Time from the end of the faults until everybody was served, in nanoseconds.
+    pub recovery: u64,
+    /// The bound on that time.
+    pub bound: u64,
+    /// One line per event, when asked for.
+    pub trace: String,
+}
+
+/// Runs one seed; with `readable`, the trace is kept.
+#[must_use]
+pub fn run(seed: u64, mutant: Option<Mutant>, readable: bool) -> Outcome {
+    let mut world = World::new(seed, mutant, readable);
+    let start = world.now;
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let (violation, ending) = match ended {
+        Ok(Ok(ending)) => (None, Some(ending)),
+        Ok(Err(violation)) => (Some(violation), None),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            let why = format!("panic: {}", text.unwrap_or("without words"));
+            (Some(Violation { invariant: "machine_runs", at: world.now, why }), None)
+        }
+    };
+    Outcome {
+        seed,
+        violation,
+        hash: world.trace.hash(),
+        events: world.trace.events(),
+        simulated: world.now - start,
+        faults: world.counts.clone(),
+        grants: world.law.tokens.grants(),
+        fenced_off: world.law.fence.refused,
+        failover: world.longest_failover,
+        recovery: ending.map_or(0, |ending| ending.recovered_in),
+        bound: ending.map_or(0, |ending| ending.bound),
+        trace: world.trace.take_lines(),
+    }
+}
