@@ -6,6 +6,7 @@
 mod bench;
 mod failure;
 mod install;
+mod sim;
 mod test;
 mod tidy;
 
@@ -26,6 +27,8 @@ enum Task {
     Test(test::TestArgs),
     /// The rules of the repository alone
     Tidy(tidy::TidyArgs),
+    /// Simulated clusters, many seeds or one
+    Sim(sim::SimArgs),
     /// Measurements
     #[command(subcommand)]
     Bench(bench::BenchTask),
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Tidy(args) => tidy::run(&args),
+        Task::Sim(args) => sim::run(&args),
         Task::Bench(task) => bench::run(&task),
         Task::Child(task) => bench::child(&task),
     };

@@ -12,7 +12,7 @@ use core::time::Duration;
 use tenure_core::{Moment, NodeId};
 
 /// Distance between two ranks: long enough for a vote on a local network with its flush.
-const STAGGER: Duration = Duration::from_millis(6);
+const STAGGER: Duration = Duration::from_millis(8);
 /// Attempts after which the ordinary election timeout takes over.
 const ATTEMPTS: u32 = 6;
 /// Shortest time between two takeovers that rest on a hint: a flapping link must not keep the
@@ -22,8 +22,10 @@ const HINT_INTERVAL: Duration = Duration::from_millis(250);
 /// How to campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    /// With pre-vote.
+    /// With pre-vote; votes that were split meanwhile are asked for anew.
     Ask,
+    /// With pre-vote, unless votes are being counted already.
+    AskAgain,
     /// The leader is proved dead: without pre-vote.
     Forced,
 }
@@ -111,12 +113,17 @@ impl Takeover {
         }
         running.attempts += 1;
         let forced = std::mem::take(&mut running.force);
-        let early = !forced && running.rank == 0 && running.attempts == 1;
-        running.next = now + if early { ASK_AGAIN } else { running.round };
+        let first = !forced && running.rank == 0 && running.attempts == 1;
+        let again = !forced && running.rank == 0 && running.attempts == 2;
+        running.next = now + if first { ASK_AGAIN } else { running.round };
         if running.attempts >= ATTEMPTS {
             self.running = None;
         }
-        Some(if forced { Attempt::Forced } else { Attempt::Ask })
+        Some(match (forced, again) {
+            (true, _) => Attempt::Forced,
+            (false, true) => Attempt::AskAgain,
+            (false, false) => Attempt::Ask,
+        })
     }
 
     /// Whether it is this leader's loss that is being dealt with.

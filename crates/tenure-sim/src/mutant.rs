@@ -84,6 +84,8 @@ mutants! {
     ConfirmedFromMemory = "confirmed-from-memory" by "current_answers",
     /// A watch now and then shows an older state.
     WatchGoesBack = "watch-goes-back" by "views_forward",
+    /// A node that was added while this one was away can send to it, but gets no answer.
+    StrangersUnanswered = "strangers-unanswered" by "liveness" | "stability",
     /// A request whose answer was lost is not sent again.
     NeverRepeats = "never-repeats" by "liveness",
 }

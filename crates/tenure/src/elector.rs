@@ -12,6 +12,7 @@ use tenure_core::{
 use tenure_quorum::{
     client::{self, Client, ClientOptions, Endpoint},
     node::Node,
+    transport::draw_incarnation,
 };
 use tokio::sync::{
     mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -79,12 +80,20 @@ impl ElectorBuilder {
     /// # Errors
     /// As [`ElectorBuilder::connect`].
     pub async fn reach(self, endpoints: Vec<Endpoint>) -> Result<Elector, Error> {
-        let options = ClientOptions { timeout: self.timeout, ..ClientOptions::default() };
+        // Every elector numbers its own sessions, so each speaks for a start of its own; the
+        // death of the process is proved for all of them.
+        let process = draw_incarnation().map_err(Error::Thread)?;
+        let options = ClientOptions {
+            timeout: self.timeout,
+            process: Some(process),
+            ..ClientOptions::default()
+        };
         self.start(Reach::Endpoints(endpoints, options)).await
     }
 
     /// Contends through a node in this process: no socket in between, and the death of the
-    /// process is proved to the other nodes on this machine.
+    /// process is proved to the other nodes on this machine. One elector for each node: a
+    /// second one would number its sessions like the first.
     ///
     /// # Errors
     /// [`Error::Ttl`] and [`Error::Thread`], as [`ElectorBuilder::connect`].

@@ -22,8 +22,8 @@ pub enum Error {
     /// The campaign is over: it was withdrawn or resigned. No lease is held.
     #[error("the campaign is over")]
     Left,
-    /// The thread that renews could not be started. Nothing was sent.
-    #[error("the thread that renews leases could not be started: {0}")]
+    /// The system gave no thread or no random number. Nothing was sent.
+    #[error("leases cannot be kept, the system refuses what that takes: {0}")]
     Thread(std::io::Error),
     /// The elector was closed. No lease is held.
     #[error("the elector is closed")]

@@ -157,9 +157,11 @@ fn a_torn_tail_is_cut() {
     let path = log_file(&cluster, &victim);
     let whole = fs::read(&path).unwrap();
     let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    // The last batch did not reach the disk in full.
+    // Of a batch that was under way, the second sector reached the disk and the first did not.
+    const SECTOR: usize = 512;
+    assert_eq!(used % SECTOR, 0, "batches fill whole sectors");
     let file = fs::File::options().write(true).open(&path).unwrap();
-    file.write_all_at(&[0; 8], used as u64 - 8).unwrap();
+    file.write_all_at(&[0xAB; SECTOR], (used + SECTOR) as u64).unwrap();
     cluster.start_node(&victim);
     assert_eq!(cluster.leader(), leader);
     cluster.everybody_says(&leader);

@@ -1,6 +1,6 @@
 //! `kill -9` of the leader of an election.
 
-use crate::support::cluster::Plan;
+use crate::support::{DEMO, cluster::Plan};
 
 /// Rounds of which the best is compared with the ttl: one of them may meet a busy machine.
 const ROUNDS: u32 = 3;
@@ -36,6 +36,7 @@ fn without_proof_of_death_the_lease_is_waited_for() {
     let mut cluster = Plan::new(3).with("--local-proof=off").start();
     let ttl = u64::try_from(cluster.ttl().as_nanos()).unwrap();
     let before = cluster.leader();
+    cluster.journal.wait(0, "lease of the leader", |line| line.is("lease", DEMO));
     let killed = cluster.kill(&before.id);
     let leases = cluster.journal.lines().into_iter().filter(|line| line.event == "lease");
     let until = leases.map(|line| line.mono_ns + line.number("remaining_ms") * 1_000_000);

@@ -3,12 +3,15 @@
 //! One scenario per file. Each cluster judges when it ends that no two processes held the same
 //! election at once and that tokens only went up (`support/exclusivity.rs`). Tests wait for
 //! events, and compare times with the ttl or the election timeout of the same cluster.
+// Helpers of tests may fail and print like tests.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_usage;
 mod candidates;
 mod data_dirs;
 mod dev;
 mod hand_over;
+mod latecomers;
 mod leader_death;
 mod majority_lost;
 mod membership;

@@ -177,7 +177,7 @@ fn a_voter_with_an_emptied_directory_is_refused() {
 
 #[test]
 fn a_second_process_with_the_name_of_a_member_is_refused() {
-    let mut cluster = Plan::new(3).start();
+    let cluster = Plan::new(3).start();
     let leader = cluster.leader();
     let mark = cluster.journal.mark();
     // A copy of its data directory elsewhere, while it runs.

@@ -202,10 +202,10 @@ impl Consensus {
 
     /// Asks the others whether they would elect this node, and if a majority would, to do so. It
     /// deposes nobody: whoever still hears a leader refuses. They refuse without a word, so
-    /// repeat it while this node is a pre-candidate. Returns whether a campaign was started.
+    /// repeat it while this node is a pre-candidate. A candidate starts over, as after votes that
+    /// were split. Returns whether a campaign was started.
     pub(crate) fn campaign(&mut self) -> bool {
-        let running = matches!(self.node.raft.state, StateRole::Leader | StateRole::Candidate);
-        if running || !self.may_campaign() {
+        if self.is_leader() || !self.may_campaign() {
             return false;
         }
         let outcome = self.node.campaign();

@@ -97,10 +97,12 @@ impl Replica {
             self.takeover.end();
             return;
         }
+        let counting = self.consensus.standing().role == RaftRole::Candidate;
         match self.takeover.attempt(now.moment) {
             Some(Attempt::Ask) => _ = self.consensus.campaign(),
-            // A candidate's votes are on their way already; a new term would waste them.
-            Some(Attempt::Forced) if self.standing.role == RaftRole::Candidate => {}
+            // Votes are on their way already; a new term would waste them.
+            Some(Attempt::AskAgain | Attempt::Forced) if counting => {}
+            Some(Attempt::AskAgain) => _ = self.consensus.campaign(),
             Some(Attempt::Forced) => _ = self.consensus.campaign_forced(),
             None => {}
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tenure_core::{ElectionName, Token, ledger::Command};
+use tenure_core::{ElectionName, Token, ledger::{Command, Ledger}};
 use tenure_replica::{MemberWish, Wish};
 
 use super::{MS, World, process::Role};
@@ -145,6 +145,13 @@ impl World {
 
     /// What is missing until everybody is served.
     pub(crate) fn unserved(&self) -> Option<String> {
+        if !self.operator_is_idle() {
+            return Some(String::from("an operator waits for an answer"));
+        }
+        let paused = |ledger: &Ledger| ledger.elections("").any(|(_, state)| state.is_paused());
+        if self.best_ledger().is_some_and(paused) {
+            return Some(String::from("an election is paused"));
+        }
         let leaders = self.leaders();
         for election in &self.setup.elections {
             let Some(token) = leaders.get(election) else {

@@ -78,13 +78,19 @@ impl World {
 
     fn is_wanted(&self, at: usize, peer: NodeId) -> bool {
         let node = &self.nodes[at];
-        match &node.members {
+        let wanted = match &node.members {
             Some(members) if members.iter().len() > 0 => {
                 let votes = |id: NodeId| members.get(id).is_some_and(|m| m.role == Role::Voter);
                 members.get(peer).is_some() && (votes(node.id) || votes(peer))
             }
             _ => node.acquaintances.contains(&peer),
-        }
+        };
+        // Somebody who was let in as a stranger is dialled back, or nobody could answer it.
+        let strangers = !self.mutated(Mutant::StrangersUnanswered);
+        let accepted = node.peers.get(&peer).is_some_and(|peer| !peer.accepted.is_empty());
+        let members = node.members.as_ref();
+        let unknown = members.is_some_and(|members| peer >= members.next_id());
+        wanted || (strangers && accepted && unknown)
     }
 
     /// An attempt to connect comes to its end.
@@ -118,11 +124,12 @@ impl World {
         self.dial_after(at, id, pause + timeout);
     }
 
+    /// An id that this node has never heard of may be a member that was added while it was
+    /// away: it is let in. An id that was used and is no member was removed.
     fn accepts(&self, there: usize, dialler: usize) -> bool {
-        let node = &self.nodes[there];
-        let Some(replica) = &node.replica else { return false };
-        let members = replica.ledger().members();
-        members.iter().len() == 0 || members.get(self.nodes[dialler].id).is_some()
+        let Some(replica) = &self.nodes[there].replica else { return false };
+        let (members, id) = (replica.ledger().members(), self.nodes[dialler].id);
+        members.get(id).is_some() || id >= members.next_id()
     }
 
     pub(crate) fn peer_or_client_up(&mut self, at: usize, conn: u64) {
@@ -144,6 +151,13 @@ impl World {
             (peer.dialling, peer.failures) = (false, 0);
         } else {
             peer.accepted.insert(conn);
+        }
+        let dial_back = !dialled && peer.out.is_none() && !peer.dialling;
+        if dial_back && self.is_wanted(at, id) {
+            if let Some(peer) = self.nodes[at].peers.get_mut(&id) {
+                peer.dialling = true;
+            }
+            self.dial_after(at, id, 0);
         }
         if !was {
             self.trace.line(self.now, || format!("n{} meets node {id}", at + 1));

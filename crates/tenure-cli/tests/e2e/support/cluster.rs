@@ -70,10 +70,6 @@ impl Plan {
         Self { nodes, ttl, campaign: true, links: false, more: Vec::new() }
     }
 
-    pub(crate) fn ttl(self, ttl: Duration) -> Self {
-        Self { ttl, ..self }
-    }
-
     /// The nodes themselves do not contend.
     pub(crate) fn without_candidates(self) -> Self {
         Self { campaign: false, ..self }

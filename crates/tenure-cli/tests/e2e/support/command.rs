@@ -90,7 +90,9 @@ fn read(file: &mut File) -> String {
 /// A command that has ended.
 #[derive(Debug)]
 pub(crate) struct Done {
-    pub(crate) words: String,
+    /// For the reader of a failure.
+    #[allow(dead_code)]
+    words: String,
     /// None when a signal ended it.
     pub(crate) code: Option<i32>,
     pub(crate) out: String,

@@ -17,7 +17,6 @@ use super::journal::{Journal, Line};
 #[derive(Debug, Clone)]
 struct Tenure {
     node: String,
-    run: u32,
     token: u64,
     began: u64,
     ended: u64,
@@ -54,7 +53,6 @@ fn tenures(lines: &[Line], election: &str) -> Vec<Tenure> {
             let token = line.number("token");
             Tenure {
                 node: line.node.clone(),
-                run: line.run,
                 token,
                 began: line.mono_ns,
                 ended: end(lines, election, line.run, token),

@@ -1,0 +1,71 @@
+//! `cargo xtask sim`: builds the simulator with optimisation and passes its arguments on.
+
+use clap::Args;
+
+use crate::failure::{Failure, Outcome};
+use crate::install;
+
+/// What to run; see `--help`.
+#[derive(Args)]
+pub(crate) struct SimArgs {
+    /// Run this many seeds
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Replay one seed with a readable trace
+    #[arg(long, conflicts_with_all = ["seeds", "minutes"])]
+    seed: Option<u64>,
+    /// Hunt for this long
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Plant each known bug and see whether it is caught
+    #[arg(long)]
+    mutants: bool,
+    /// Plant this bug
+    #[arg(long)]
+    mutant: Option<String>,
+    /// No trace in a replay
+    #[arg(long)]
+    quiet: bool,
+    /// Threads that share the seeds
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+}
+
+/// Runs the simulator.
+pub(crate) fn run(args: &SimArgs) -> Outcome {
+    let mut cargo = install::cargo();
+    cargo.args(["run", "--quiet", "--release", "--package", "tenure-sim", "--"]);
+    let numbers = [
+        ("--seeds", args.seeds),
+        ("--from", Some(args.from)),
+        ("--seed", args.seed),
+        ("--minutes", args.minutes),
+        ("--threads", Some(args.threads)),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            cargo.arg(name).arg(number.to_string());
+        }
+    }
+    for (name, wanted) in [("--mutants", args.mutants), ("--quiet", args.quiet)] {
+        if wanted {
+            cargo.arg(name);
+        }
+    }
+    if let Some(mutant) = &args.mutant {
+        cargo.args(["--mutant", mutant]);
+    }
+    let status = cargo.current_dir(install::workspace()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::new(
+            "the simulation failed",
+            format!("it ended with {status}"),
+            "replay the seed that it names above: cargo xtask sim --seed N",
+        )),
+        Err(error) => Err(Failure::new("the simulation did not run", error, "see cargo's output")),
+    }
+}
