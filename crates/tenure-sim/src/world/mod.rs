@@ -35,6 +35,8 @@ use resource::Resource;
 pub(crate) use setup::Setup;
 
 pub(crate) const MS: u64 = 1_000_000;
+/// A run has some ten thousand events; one with more than this goes in circles.
+const MOST_EVENTS: u64 = 2_000_000;
 
 /// One cluster with everything around it.
 pub(crate) struct World {
@@ -104,6 +106,9 @@ impl World {
             self.now = at;
             self.trace.count();
             self.dispatch(event);
+            if self.trace.events() > MOST_EVENTS {
+                self.law.stops.broken(at, format!("no end after {MOST_EVENTS} events"));
+            }
             if let Some(violation) = self.law.broken() {
                 return Err(violation);
             }

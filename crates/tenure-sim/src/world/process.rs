@@ -289,7 +289,8 @@ impl World {
         let deadlines = process.contender.next_deadline().into_iter();
         let deadlines = deadlines.chain(process.line.next_deadline());
         let Some(next) = deadlines.min() else { return };
-        let next = next.max(self.moment(at));
+        let expired = process.contender.validity().is_some_and(|(_, until)| until <= next);
+        let next = if expired { next.max(process.careless_until) } else { next };
         let due = self.net.hosts[process.host].clock.when(next);
         self.alarm(Who::Process(at), due);
     }

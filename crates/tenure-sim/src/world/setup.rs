@@ -58,7 +58,7 @@ impl Setup {
     pub(crate) fn draw(chance: &mut Chance) -> Self {
         let heartbeat = Duration::from_millis(chance.pick(&[50, 50, 100]));
         let election_timeout = heartbeat * chance.pick(&[5, 10, 10]);
-        let ttl_ms = chance.pick(&[300, 1000, 1000, 3000]);
+        let ttl_ms = chance.pick(&[100, 300, 1000, 1000, 3000]);
         let elections = ["x", "y"].into_iter().take(chance.pick(&[1, 2, 2])).map(election).collect();
         let rounds = chance.between(8, 14);
         Self {
