@@ -43,6 +43,9 @@ pub struct Config {
     pub patience: Duration,
     /// Snapshot after this many applied entries. Default 4096.
     pub snapshot_every: u64,
+    /// Entries kept behind a snapshot, so that a follower that is only a little behind gets
+    /// them instead of the whole state. Default 512.
+    pub log_tail: u64,
     /// Learners that have caught up get a vote while there are fewer voters. Default 5.
     pub voters: usize,
 }
@@ -59,6 +62,7 @@ impl Config {
             drift: Drift::default(),
             patience: Duration::from_secs(5),
             snapshot_every: 4096,
+            log_tail: 512,
             voters: 5,
         }
     }
@@ -268,6 +272,7 @@ impl Replica {
             id: config.id,
             heartbeat_ticks: ticks(config.heartbeat),
             election_ticks: ticks(config.election_timeout),
+            log_tail: config.log_tail,
         };
         let consensus = Consensus::new(settings, restored, founded, seed)?;
         let mut replica = Self {

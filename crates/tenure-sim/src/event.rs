@@ -106,15 +106,31 @@ pub(crate) struct Write {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The first item in this direction of a connection is due.
-    Arrive { conn: u64, side: usize },
+    Arrive {
+        conn: u64,
+        side: usize,
+    },
     /// Something happens at somebody, if it still lives the same life.
-    At { who: Who, life: u32, what: Happening },
+    At {
+        who: Who,
+        life: u32,
+        what: Happening,
+    },
     /// A timer rings.
-    Wake { who: Who, life: u32 },
+    Wake {
+        who: Who,
+        life: u32,
+    },
     /// The disk of a node has finished what it was writing.
-    Flushed { node: usize, life: u32 },
+    Flushed {
+        node: usize,
+        life: u32,
+    },
     /// A pause is over.
-    Resume { who: Who, life: u32 },
+    Resume {
+        who: Who,
+        life: u32,
+    },
     /// A write arrives at a resource.
     Write(Write),
     /// A cut ends, or a flapping link changes.

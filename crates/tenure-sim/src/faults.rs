@@ -223,7 +223,7 @@ const TROUBLES: [(Kind, u32); 31] = [
     (Kind::ElectionPaused, 2),
     (Kind::ElectionResumed, 3),
     (Kind::QuorumMoved, 4),
-    (Kind::MemberAdded, 2),
+    (Kind::MemberAdded, 4),
     (Kind::MemberRemoved, 2),
 ];
 

@@ -112,8 +112,16 @@ impl fmt::Display for Report {
         let took = self.took.as_secs_f64().max(1e-9);
         writeln!(f, "seeds               {}", self.seeds)?;
         writeln!(f, "events              {}", self.events)?;
-        writeln!(f, "simulated           {hours:.2} h, {:.0} times real time", hours * 3600.0 / took)?;
-        writeln!(f, "took                {took:.1} s, {:.0} seeds a minute", self.seeds as f64 * 60.0 / took)?;
+        writeln!(
+            f,
+            "simulated           {hours:.2} h, {:.0} times real time",
+            hours * 3600.0 / took
+        )?;
+        writeln!(
+            f,
+            "took                {took:.1} s, {:.0} seeds a minute",
+            self.seeds as f64 * 60.0 / took
+        )?;
         writeln!(f, "elections held      {}", self.grants)?;
         writeln!(f, "stale writes fenced {}", self.fenced_off)?;
         let ms = |nanos: u64| nanos / 1_000_000;

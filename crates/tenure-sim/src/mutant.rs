@@ -55,8 +55,9 @@ mutants! {
     InstallUntold = "install-untold" by "lease_respected" | "one_holder" | "liveness",
     /// The end of a connection is taken for proof of death.
     EndOfFileIsDeath = "end-of-file-is-death" by "lease_respected" | "one_holder",
-    /// An acknowledgement for an older session is taken for the present one.
-    StaleAnswersTaken = "stale-answers-taken" by "lease_respected" | "one_holder",
+    /// A process that starts again calls itself what it was called before.
+    SameIncarnation = "same-incarnation" by
+        "lease_respected" | "acknowledged" | "tokens_rise" | "one_holder" | "liveness" | "stability",
     /// A new session says that nothing runs under the old one, though its work runs.
     SupersedesWhileWorking = "supersedes-while-working" by "work_stopped",
     /// A leader resigns before its work has stopped.

@@ -2,12 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{
-    faults::Counts,
-    invariants::Violation,
-    mutant::Mutant,
-    world::World,
-};
+use crate::{faults::Counts, invariants::Violation, mutant::Mutant, world::World};
 
 /// What one seed gave.
 #[derive(Debug, Clone)]

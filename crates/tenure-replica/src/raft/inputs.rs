@@ -2,7 +2,7 @@
 
 use super::check::{BARRIER_BYTES, Receiver};
 use super::message::{MessageKind, RaftMessage};
-use super::{Consensus, KEPT_BEHIND_SNAPSHOT, StepError, convert};
+use super::{Consensus, StepError, convert};
 use crate::RaftRole;
 use crate::log::Snapshot;
 use ::raft::eraftpb::{Message, MessageType};
@@ -283,7 +283,7 @@ impl Consensus {
         }
         let term = store.term(index).ok()?;
         let snapshot = Snapshot { index, term, membership: self.membership(), data };
-        let compact_to = index.saturating_sub(KEPT_BEHIND_SNAPSHOT);
+        let compact_to = index.saturating_sub(self.log_tail);
         let first = store.first_index().unwrap_or(0);
         let cut = (compact_to >= first).then_some(compact_to);
         self.made = Some((snapshot.clone(), cut));

@@ -58,10 +58,6 @@ const MAX_UNCOMMITTED_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes of committed entries in one [`Ready`].
 const MAX_COMMITTED_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Entries kept behind a snapshot, so that a follower that is only a little behind gets them
-/// instead of the whole state.
-const KEPT_BEHIND_SNAPSHOT: u64 = 512;
-
 /// Who this node is and how fast its clock ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConsensusConfig {
@@ -73,6 +69,9 @@ pub(crate) struct ConsensusConfig {
     /// `election_ticks..2 * election_ticks`. Also how often a leader checks that it still has a
     /// quorum. Must be greater than `heartbeat_ticks`; five to ten times is sane.
     pub(crate) election_ticks: usize,
+    /// Entries kept behind a snapshot, so that a follower that is only a little behind gets
+    /// them instead of the whole state.
+    pub(crate) log_tail: u64,
 }
 
 /// Why a node cannot start.
@@ -155,6 +154,7 @@ pub(crate) struct Consensus {
     /// Ticks for which a member has been waiting for the end of a snapshot.
     snapshot_waits: BTreeMap<u64, usize>,
     election_ticks: usize,
+    log_tail: u64,
     reported: Standing,
 }
 
@@ -211,6 +211,7 @@ impl Consensus {
             barriers: 0,
             snapshot_waits: BTreeMap::new(),
             election_ticks: config.election_ticks,
+            log_tail: config.log_tail,
             reported: Standing { role: RaftRole::Learner, leader: None, term: 0 },
         };
         consensus.settle();

@@ -177,6 +177,11 @@ impl Law {
         self.state.latest()
     }
 
+    /// Index of the last entry that is known to be committed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.logs.committed.last_key_value().map_or(0, |(index, _)| *index)
+    }
+
     pub(crate) fn granted(
         &mut self,
         now: u64,

@@ -22,8 +22,9 @@ impl WorkStopped {
         token: Token,
         reason: EndReason,
     ) {
-        let why =
-            format!("token {token} of {election} ended ({reason:?}), but the work of p{process} runs");
+        let why = format!(
+            "token {token} of {election} ended ({reason:?}), but the work of p{process} runs"
+        );
         self.verdict.broken(NAME, now, why);
     }
 }

@@ -161,10 +161,8 @@ impl World {
             {
                 self.law.respected.broken(self.now, at, election, token, reason);
             }
-            let own_word = matches!(
-                reason,
-                EndReason::Resigned | EndReason::Transferred | EndReason::Closed
-            );
+            let own_word =
+                matches!(reason, EndReason::Resigned | EndReason::Transferred | EndReason::Closed);
             if own_word && process.up && process.working.get(election) == Some(&token) {
                 self.law.stopped.broken(self.now, at, election, token, reason);
             }

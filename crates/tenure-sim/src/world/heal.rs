@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tenure_core::{ElectionName, Token, ledger::{Command, Ledger}};
+use tenure_core::{
+    ElectionName, Token,
+    ledger::{Command, Ledger},
+};
 use tenure_replica::{MemberWish, Wish};
 
 use super::{MS, World, process::Role};
@@ -164,7 +167,10 @@ impl World {
             for at in self.live_members() {
                 let shown = self.token_shown(at, election);
                 if shown != Some(*token) {
-                    return Some(format!("n{} shows {shown:?} for {election}, not {token}", at + 1));
+                    return Some(format!(
+                        "n{} shows {shown:?} for {election}, not {token}",
+                        at + 1
+                    ));
                 }
             }
             for (at, process) in self.processes.iter().enumerate() {

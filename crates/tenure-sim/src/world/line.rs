@@ -114,8 +114,10 @@ impl World {
         self.processes[at].was_on = Some(conn);
         self.subscribe_line(at, followed);
         let now = self.moment(at);
-        for open in self.processes[at].line.open.values_mut() {
-            open.send_at = now;
+        if !self.mutated(Mutant::NeverRepeats) {
+            for open in self.processes[at].line.open.values_mut() {
+                open.send_at = now;
+            }
         }
         self.repeat_due(at);
     }

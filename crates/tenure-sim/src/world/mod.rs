@@ -8,6 +8,7 @@ pub(crate) mod net;
 mod node;
 mod operator;
 mod output;
+mod partition;
 mod peers;
 mod process;
 mod resource;

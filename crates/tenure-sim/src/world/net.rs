@@ -314,7 +314,8 @@ impl World {
                 }
                 let listens = (it.line == Line::Peers) == (side == 1);
                 let silent = listens && it.ways[1 - side].heard + limit < self.now;
-                let stuck = it.ways[side].queue.front().is_some_and(|(sent, ..)| sent + limit < self.now);
+                let stuck =
+                    it.ways[side].queue.front().is_some_and(|(sent, ..)| sent + limit < self.now);
                 if silent || stuck {
                     given_up.push((id, end.who, end.life));
                 }

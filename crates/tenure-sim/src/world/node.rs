@@ -8,7 +8,12 @@ use tenure_core::{
 };
 use tenure_replica::{Config, Input, Now, Output, Replica};
 
-use super::{World, disk::Disk, net::{Close, Line}, peers::Peer};
+use super::{
+    World,
+    disk::Disk,
+    net::{Close, Line},
+    peers::Peer,
+};
 use crate::{
     event::{Event, Happening, Item, Who},
     faults::Kind,
@@ -111,13 +116,15 @@ impl World {
         let now = self.node_now(at);
         let setup = &self.setup;
         let node = &mut self.nodes[at];
-        let drift = if mutant_drift { tenure_core::timing::Drift::from_ppm(0) } else { setup.drift() };
+        let drift =
+            if mutant_drift { tenure_core::timing::Drift::from_ppm(0) } else { setup.drift() };
         let config = Config {
             heartbeat: setup.heartbeat,
             election_timeout: setup.election_timeout,
             drift,
             patience: setup.patience,
             snapshot_every: setup.snapshot_every,
+            log_tail: setup.log_tail,
             ..Config::new(node.id, node.directory)
         };
         node.life += 1;
@@ -186,7 +193,8 @@ impl World {
         if next <= now {
             self.nodes[at].spins += 1;
             if self.nodes[at].spins > 100 {
-                let why = format!("n{} wanted to be woken at once a hundred times in a row", at + 1);
+                let why =
+                    format!("n{} wanted to be woken at once a hundred times in a row", at + 1);
                 self.law.stops.broken(self.now, why);
             }
         } else {
@@ -217,7 +225,9 @@ impl World {
     fn flush(&mut self, at: usize) {
         let Some(needs_flush) = self.nodes[at].disk.begin() else { return };
         let mut took = match needs_flush {
-            true => self.faults.flush_us * 1000 / 2 + self.chance.below(self.faults.flush_us * 1000),
+            true => {
+                self.faults.flush_us * 1000 / 2 + self.chance.below(self.faults.flush_us * 1000)
+            }
             false => 1000,
         };
         if self.nodes[at].disk.slow {

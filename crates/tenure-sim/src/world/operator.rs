@@ -85,7 +85,8 @@ impl World {
     }
 
     pub(crate) fn add_member(&mut self) {
-        let few = self.nodes.len() < 9 && self.nodes.iter().filter(|node| !node.retired).count() < 7;
+        let few =
+            self.nodes.len() < 9 && self.nodes.iter().filter(|node| !node.retired).count() < 7;
         if !few || !self.operator_is_idle() {
             return;
         }

@@ -70,7 +70,8 @@ impl World {
     }
 
     fn dial_after(&mut self, at: usize, peer: NodeId, wait: u64) {
-        let there = self.node_with(peer).map_or(self.nodes[at].host, |there| self.nodes[there].host);
+        let there =
+            self.node_with(peer).map_or(self.nodes[at].host, |there| self.nodes[there].host);
         let wait = wait + self.round_trip(self.nodes[at].host, there);
         let (who, life) = (Who::Node(at), self.nodes[at].life);
         self.after(wait, Event::At { who, life, what: Happening::Dial(peer) });
@@ -115,7 +116,8 @@ impl World {
             self.connect(super::net::Line::Peers, Who::Node(at), Who::Node(there));
             return;
         }
-        self.trace.line(self.now, || format!("n{} does not reach node {id} (dark: {dark})", at + 1));
+        self.trace
+            .line(self.now, || format!("n{} does not reach node {id} (dark: {dark})", at + 1));
         let Some(peer) = self.nodes[at].peers.get_mut(&id) else { return };
         peer.failures += 1;
         let pause = (10 * MS) << peer.failures.min(6);

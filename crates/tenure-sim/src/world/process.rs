@@ -1,6 +1,7 @@
 //! A process beside the quorum: a real contender with the shell that keeps it, an observer, or
 //! an operator.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use tenure_core::{
@@ -11,7 +12,11 @@ use tenure_core::{
 };
 use tenure_replica::Wish;
 
-use super::{MS, World, line::{Heard, Line}, net::Close};
+use super::{
+    MS, World,
+    line::{Heard, Line},
+    net::Close,
+};
 use crate::{
     event::{Act, Event, Happening, Item, Who},
     mutant::Mutant,
@@ -95,21 +100,30 @@ pub(crate) fn candidate(at: usize) -> CandidateId {
 
 impl World {
     pub(crate) fn moment(&self, at: usize) -> Moment {
+        let moment = self.net.hosts[self.processes[at].host].clock.at(self.now);
+        moment - self.missed(at)
+    }
+
+    fn process_when(&self, at: usize, moment: Moment) -> u64 {
+        self.net.hosts[self.processes[at].host].clock.when(moment + self.missed(at))
+    }
+
+    /// What a clock that stands still in a suspended machine has missed.
+    fn missed(&self, at: usize) -> Duration {
         let process = &self.processes[at];
         let host = &self.net.hosts[process.host];
-        let moment = host.clock.at(self.now);
+        let asleep = host.suspended_until.saturating_sub(self.now);
+        let slept = host.slept.saturating_sub(process.slept_before).saturating_sub(asleep);
         match self.mutant {
-            Some(Mutant::ClockStandsStill) => {
-                let slept = host.slept - process.slept_before;
-                let asleep = host.suspended_until.saturating_sub(self.now);
-                Moment::from_nanos(moment.as_nanos() - slept.saturating_sub(asleep))
-            }
-            _ => moment,
+            Some(Mutant::ClockStandsStill) => Duration::from_nanos(slept),
+            _ => Duration::ZERO,
         }
     }
 
     pub(crate) fn start_process(&mut self, at: usize) {
-        let incarnation = self.new_incarnation();
+        let fresh = self.new_incarnation();
+        let again = self.mutated(Mutant::SameIncarnation) && self.processes[at].life > 0;
+        let incarnation = if again { self.processes[at].incarnation } else { fresh };
         let drift = match self.mutant {
             Some(Mutant::NoDrift) => Drift::from_ppm(0),
             _ => self.setup.drift(),
@@ -193,13 +207,7 @@ impl World {
                 self.processes[at].contender.answered(request, &outcome, now);
             }
             Heard::Renewed(session, renewal) => {
-                let mut named = session;
-                if self.mutant == Some(Mutant::StaleAnswersTaken)
-                    && let Some((current, _)) = process.contender.validity()
-                {
-                    named = current;
-                }
-                process.contender.renewed(named, renewal, now);
+                process.contender.renewed(session, renewal, now);
                 if self.mutant == Some(Mutant::CountsFromReceipt) {
                     process.careless_until =
                         holder_deadline(now, self.setup.ttl, self.setup.drift());
@@ -289,9 +297,10 @@ impl World {
         let deadlines = process.contender.next_deadline().into_iter();
         let deadlines = deadlines.chain(process.line.next_deadline());
         let Some(next) = deadlines.min() else { return };
+        let next = next.max(self.moment(at));
         let expired = process.contender.validity().is_some_and(|(_, until)| until <= next);
         let next = if expired { next.max(process.careless_until) } else { next };
-        let due = self.net.hosts[process.host].clock.when(next);
+        let due = self.process_when(at, next);
         self.alarm(Who::Process(at), due);
     }
 

@@ -30,7 +30,8 @@ impl World {
         if self.processes[at].working.get(&election) != Some(&token) {
             return;
         }
-        if self.mutated(Mutant::ResignsWhileWorking) && !self.processes[at].holds.contains_key(&election)
+        if self.mutated(Mutant::ResignsWhileWorking)
+            && !self.processes[at].holds.contains_key(&election)
         {
             self.processes[at].working.remove(&election);
             return;
@@ -48,7 +49,10 @@ impl World {
         }
         if self.chance.permille(self.faults.twice_written) {
             self.counts.add(Kind::TwiceWritten);
-            self.after(late + MS + self.chance.clone().below(1000 * MS), Event::Write(write.clone()));
+            self.after(
+                late + MS + self.chance.clone().below(1000 * MS),
+                Event::Write(write.clone()),
+            );
         }
         self.after(MS + late, Event::Write(write));
     }

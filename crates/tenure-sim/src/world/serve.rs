@@ -28,7 +28,13 @@ impl World {
             }
             Question::Renew(session) => {
                 if self.mutated(Mutant::RenewedWithoutRound) && self.nodes[at].leads {
-                    self.ask(at, u64::MAX, number, Expecting::Accepted, Ask::Confirm(vec![session]));
+                    self.ask(
+                        at,
+                        u64::MAX,
+                        number,
+                        Expecting::Accepted,
+                        Ask::Confirm(vec![session]),
+                    );
                     return self.answer(at, conn, number, Reply::Renewed);
                 }
                 let expecting = Expecting::Renewed(session);
@@ -67,7 +73,9 @@ impl World {
             }
             (_, Answer::Unavailable { .. }) => Reply::Unavailable,
             (_, Answer::Outcome(outcome)) => Reply::Outcome(outcome),
-            (Expecting::Renewed(session), Answer::Confirmed { gone }) if gone.contains(&session) => {
+            (Expecting::Renewed(session), Answer::Confirmed { gone })
+                if gone.contains(&session) =>
+            {
                 Reply::Gone
             }
             (Expecting::Renewed(session), Answer::Confirmed { .. }) => {
@@ -168,7 +176,8 @@ impl World {
             return;
         }
         if self.mutated(Mutant::TokensCountFromStart) {
-            push.token = push.token.map(|token| self.law.tokens.recount(at, self.nodes[at].life, token));
+            push.token =
+                push.token.map(|token| self.law.tokens.recount(at, self.nodes[at].life, token));
         }
         self.law.views.pushed(self.now, conn, &push);
         self.transmit(Who::Node(at), conn, Item::Push(push));
@@ -223,7 +232,7 @@ impl World {
         self.wish_as_node(at, Command::FinishEviction { election: election.clone(), token });
     }
 
-    fn wish_as_node(&mut self, at: usize, command: Command) {
+    pub(crate) fn wish_as_node(&mut self, at: usize, command: Command) {
         let process = self.new_incarnation();
         let request = tenure_core::RequestId { process, number: 1 };
         let ask = Ask::Wish(request, Wish::Command(command));

@@ -9,7 +9,13 @@ use tenure_core::{
     timing::{Drift, Ttl},
 };
 
-use super::{MS, World, net::{Host, Net}, node::Node, process::{Process, Role}, resource::Resource};
+use super::{
+    MS, World,
+    net::{Host, Net},
+    node::Node,
+    process::{Process, Role},
+    resource::Resource,
+};
 use crate::{
     chance::Chance,
     clock::Clock,
@@ -34,6 +40,7 @@ pub(crate) struct Setup {
     pub(crate) election_timeout: Duration,
     pub(crate) patience: Duration,
     pub(crate) snapshot_every: u64,
+    pub(crate) log_tail: u64,
     /// Share of processes that live on a node's host.
     pub(crate) together: u32,
     /// All nodes share one machine: no cuts between them, but proofs of death.
@@ -59,7 +66,8 @@ impl Setup {
         let heartbeat = Duration::from_millis(chance.pick(&[50, 50, 100]));
         let election_timeout = heartbeat * chance.pick(&[5, 10, 10]);
         let ttl_ms = chance.pick(&[100, 300, 1000, 1000, 3000]);
-        let elections = ["x", "y"].into_iter().take(chance.pick(&[1, 2, 2])).map(election).collect();
+        let elections =
+            ["x", "y"].into_iter().take(chance.pick(&[1, 2, 2])).map(election).collect();
         let rounds = chance.between(8, 14);
         Self {
             voters: chance.pick(&[1, 3, 3, 3, 3, 5, 5]),
@@ -72,6 +80,7 @@ impl Setup {
             election_timeout,
             patience: Duration::from_secs(chance.pick(&[2, 5])),
             snapshot_every: chance.pick(&[5, 20, 100, 4096]),
+            log_tail: chance.pick(&[0, 3, 512]),
             together: chance.pick(&[0, 500, 1000]),
             one_machine: chance.percent(10),
             storm: rounds * (ttl_ms * MS).max(1000 * MS),
@@ -91,6 +100,7 @@ impl Setup {
             election_timeout: Duration::from_millis(500),
             patience: Duration::from_secs(5),
             snapshot_every: 4096,
+            log_tail: 512,
             together: 0,
             one_machine: false,
             storm: 0,

@@ -14,9 +14,7 @@ fn both(pairs: impl IntoIterator<Item = (usize, usize)>) -> Pairs {
 
 /// Every pair of these hosts once.
 fn all_pairs(hosts: &[usize]) -> Pairs {
-    let pairs = hosts.iter().enumerate().flat_map(|(i, a)| {
-        hosts[i + 1..].iter().map(|b| (*a, *b))
-    });
+    let pairs = hosts.iter().enumerate().flat_map(|(i, a)| hosts[i + 1..].iter().map(|b| (*a, *b)));
     pairs.collect()
 }
 

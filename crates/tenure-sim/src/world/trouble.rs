@@ -39,7 +39,9 @@ impl World {
                 let seconds = self.chance.pick(&[-3600, -5, 1, 5, 3600]);
                 self.net.hosts[host].clock.jump_wall(seconds * 1_000_000);
             }
-            Kind::ProcessKilled | Kind::ProcessPaused | Kind::ProcessClosed => self.hit_process(kind),
+            Kind::ProcessKilled | Kind::ProcessPaused | Kind::ProcessClosed => {
+                self.hit_process(kind)
+            }
             Kind::MemberAdded => self.add_member(),
             Kind::MemberRemoved => self.remove_member(),
             Kind::Reserved
@@ -192,7 +194,8 @@ impl World {
     }
 
     fn hit_process(&mut self, kind: Kind) {
-        let candidates: Vec<usize> = self.candidates().filter(|at| self.processes[*at].up).collect();
+        let candidates: Vec<usize> =
+            self.candidates().filter(|at| self.processes[*at].up).collect();
         if candidates.is_empty() {
             return;
         }

@@ -176,3 +176,25 @@ async fn a_name_is_resolved_and_a_bad_one_tried_again() {
     one.transport.set_peers(BTreeMap::from([(node_id(2), address)]));
     one.assert_reaches(&mut two).await;
 }
+
+#[tokio::test]
+async fn a_node_that_dials_is_dialled_back_at_once() {
+    let mut waited = Duration::ZERO;
+    for round in 1..=4 {
+        let place = Rig::with(identity(2, round), Settings::default(), "127.0.0.1:0");
+        let address = place.address.to_string();
+        drop(place);
+        let mut one = Rig::start(1);
+        one.transport.set_peers(BTreeMap::from([(node_id(2), address.clone())]));
+        // By now the pauses between the attempts have grown to half a second.
+        sleep(Duration::from_secs(1)).await;
+        let mut two = Rig::with(identity(2, 100 + round), Settings::default(), &address);
+        two.dial(&one);
+        one.up(2).await;
+        let begun = Instant::now();
+        one.linked(2).await;
+        waited += begun.elapsed();
+    }
+    // Without being woken it would wait for a quarter of a second on average, each time.
+    assert!(waited < Duration::from_millis(300), "{waited:?}");
+}

@@ -118,7 +118,7 @@ pub(super) struct Net {
 }
 
 pub(super) fn settings(id: NodeId) -> ConsensusConfig {
-    ConsensusConfig { id, heartbeat_ticks: 5, election_ticks: 15 }
+    ConsensusConfig { id, heartbeat_ticks: 5, election_ticks: 15, log_tail: 512 }
 }
 
 pub(super) fn members(voters: &[u64]) -> Membership {
