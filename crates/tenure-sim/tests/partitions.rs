@@ -1,6 +1,7 @@
 //! Partial partitions: the scenarios of the Omni-Paxos paper and of the 2020 Cloudflare outage,
 //! with the time to recover. Bounds in election time-outs, from the measurements with the
 //! one-hop relay in the design notes on consensus (section 4.1).
+#![allow(clippy::print_stdout)] // the measured times are the point
 
 use tenure_sim::{ELECTION_TIMEOUT_MS, Partition, partition};
 

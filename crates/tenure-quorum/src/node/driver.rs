@@ -232,6 +232,11 @@ impl Driver {
             tracing::debug!(revision = event.revision.get(), ?event.kind, "applied");
         }
         self.meet_members();
+        if events.is_empty() {
+            // A snapshot took the place of many changes: whoever follows an election may have
+            // missed an eviction, and must hear of it before a renewal is acknowledged.
+            return self.push_all_followed();
+        }
         // What was not known a moment ago is told to everybody by `watch_freshness`.
         let mut by_election: BTreeMap<ElectionName, Vec<Event>> = BTreeMap::new();
         for event in events {
@@ -251,12 +256,16 @@ impl Driver {
 
     /// Tells everybody when this node begins or ceases to know.
     fn watch_freshness(&mut self) {
-        let now = clock::moment();
-        let known = self.freshness.is_known(&self.replica, now);
-        if known == self.known {
-            return;
+        let known = self.freshness.is_known(&self.replica, clock::moment());
+        if known != self.known {
+            self.known = known;
+            self.push_all_followed();
         }
-        self.known = known;
+    }
+
+    /// Tells everybody how what they follow stands.
+    fn push_all_followed(&self) {
+        let now = clock::moment();
         let mut elections: Vec<_> = self.subscriptions.elections().cloned().collect();
         if self.subscriptions.has_prefixes() {
             let all = self.replica.ledger().elections("");

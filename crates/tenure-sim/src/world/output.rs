@@ -45,7 +45,7 @@ impl World {
                 }
             }
             Output::Reply { client, number, answer } => self.on_answer(at, client, number, answer),
-            Output::Publish(changes) => self.publish(at, changes),
+            Output::Publish(changes) => self.publish(at, &changes),
             Output::Role { role, term, leader } => {
                 self.trace.note(&[3, self.now, at as u64, role as u64, term]);
                 self.trace.line(self.now, || {
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, at: usize, changes: Vec<Change>) {
+    fn publish(&mut self, at: usize, changes: &[Change]) {
         let members = |change: &Change| {
             matches!(
                 change.kind,
@@ -76,14 +76,14 @@ impl World {
         if changes.is_empty() {
             self.law.node_installed(self.now, &self.nodes[at]);
         }
-        for change in &changes {
+        for change in changes {
             self.new_change(at, change);
         }
         if changes.is_empty() || changes.iter().any(members) {
             self.meet_members(at);
         }
         let mut elections: BTreeMap<ElectionName, ()> = BTreeMap::new();
-        for change in &changes {
+        for change in changes {
             if let Some(election) = change.kind.election() {
                 elections.insert(election.clone(), ());
             }

@@ -40,7 +40,7 @@ impl World {
                 self.net.hosts[host].clock.jump_wall(seconds * 1_000_000);
             }
             Kind::ProcessKilled | Kind::ProcessPaused | Kind::ProcessClosed => {
-                self.hit_process(kind)
+                self.hit_process(kind);
             }
             Kind::MemberAdded => self.add_member(),
             Kind::MemberRemoved => self.remove_member(),

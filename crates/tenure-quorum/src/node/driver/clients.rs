@@ -173,6 +173,9 @@ impl Driver {
                 Reply::Gone
             }
             (Expecting::Renewed(session), Answer::Confirmed { .. }) => {
+                // While this node did not know, it passed no news on that could be believed:
+                // they go first.
+                self.watch_freshness();
                 self.catch_up(client, session);
                 Reply::Renewed
             }
