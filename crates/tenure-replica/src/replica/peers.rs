@@ -37,7 +37,15 @@ impl Replica {
             PeerBody::Raft(message) => {
                 // A message that cannot be used is dropped like one that was lost.
                 if let Err(error @ StepError::LogLost { .. }) = self.consensus.step(*message) {
-                    self.outputs.push_back(Output::Stop { why: error.to_string() });
+                    let id = self.config.id;
+                    let member = self.ledger.members().get(id);
+                    let name = member.map_or_else(|| id.to_string(), |it| it.name.to_string());
+                    let why = format!(
+                        "{error}. It must not vote under its old id: run `tenure cluster remove \
+                         {name}` on another node, then start this one with an empty data \
+                         directory and `tenure node --join`"
+                    );
+                    self.outputs.push_back(Output::Stop { why });
                 }
             }
             PeerBody::Ping(rows) => self.mesh.on_ping(from, rows, now.moment),
