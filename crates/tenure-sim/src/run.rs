@@ -49,6 +49,9 @@ pub fn run(seed: u64, mutant: Option<Mutant>, readable: bool) -> Outcome {
             (Some(Violation { invariant: "machine_runs", at: world.now, why }), None)
         }
     };
+    if violation.is_some() {
+        world.show_all();
+    }
     Outcome {
         seed,
         violation,

@@ -184,6 +184,27 @@ impl World {
         None
     }
 
+    /// Where everybody stands, for whoever reads the trace of a failure.
+    pub(crate) fn show_all(&mut self) {
+        for at in 0..self.nodes.len() {
+            let node = &self.nodes[at];
+            let moment = self.node_moment(at);
+            let links: Vec<_> = node.peers.iter().map(|(id, peer)| peer.shown(*id)).collect();
+            let status = node.replica.as_ref().map(|replica| replica.status(moment));
+            self.trace.line(self.now, || {
+                format!("at the end: n{} to {} is {status:?}", at + 1, links.join(" "))
+            });
+        }
+        for (at, process) in self.processes.iter().enumerate() {
+            let (up, conn) = (process.up, process.line.conn);
+            let node = conn.and_then(|conn| self.net.other(conn, Who::Process(at)));
+            let (node, open) = (node.map(|end| end.who), process.line.open.len());
+            self.trace.line(self.now, || {
+                format!("at the end: p{at} up: {up}, on {node:?}, {open} open requests")
+            });
+        }
+    }
+
     fn terms(&self) -> Vec<u64> {
         let members = self.live_members().into_iter();
         let replicas = members.filter_map(|at| self.nodes[at].replica.as_ref());

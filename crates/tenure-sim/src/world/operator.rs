@@ -81,7 +81,11 @@ impl World {
         let Some(ledger) = self.best_ledger() else { return false };
         let present = |id| self.node_with(id).is_some_and(|at| !self.nodes[at].retired);
         let whole = ledger.members().iter().all(|(id, _)| present(id));
-        whole && self.operator_is_idle() && ledger.members().voters() >= 3
+        // A majority knows of the last change: the one that is lost could be the only one.
+        let replicas = self.nodes.iter().filter_map(|node| node.replica.as_ref());
+        let informed = replicas.filter(|r| r.ledger().members() == ledger.members()).count();
+        let voters = ledger.members().voters();
+        whole && self.operator_is_idle() && voters >= 3 && informed > voters / 2 + 1
     }
 
     pub(crate) fn add_member(&mut self) {

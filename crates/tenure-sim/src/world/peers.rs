@@ -22,6 +22,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// In words: whom it sends to, and over how many connections it hears it.
+    pub(crate) fn shown(&self, id: NodeId) -> String {
+        format!("{id}(out: {}, in: {})", self.out.is_some(), self.accepted.len())
+    }
+
     fn present(&self) -> bool {
         self.out.is_some() || !self.accepted.is_empty()
     }

@@ -358,6 +358,8 @@ impl Cluster {
         if before.id == to {
             return before.token;
         }
+        // Where it was restarted, its former session may have to end first.
+        self.contends(to);
         self.tenure(&format!("transfer {DEMO} --to {to}")).ok();
         let after = self.leader_after(before.token);
         assert_eq!(after.id, to);

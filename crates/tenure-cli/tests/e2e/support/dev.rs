@@ -125,6 +125,8 @@ impl Drop for Dev {
             println!("--- tenure dev: {}", self.process.stderr());
         } else {
             exclusivity::check(&self.journal);
+            // The nodes are no children of the test: they must be gone before their directory.
+            self.tenure("dev down").run();
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod dev;
 pub(crate) mod exclusivity;
 pub(crate) mod gate;
 pub(crate) mod journal;
+pub(crate) mod pace;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
@@ -14,6 +15,7 @@ pub(crate) mod proxy;
 pub(crate) use candidate::Candidate;
 pub(crate) use cluster::{Cluster, Leader};
 pub(crate) use command::tenure;
+pub(crate) use pace::Pace;
 
 use std::time::Duration;
 
