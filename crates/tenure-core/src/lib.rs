@@ -2,6 +2,7 @@
 //!
 //! - [`ledger`]: the reference meaning of leadership as a deterministic state machine.
 //! - [`candidate`]: what one contending process may believe about itself, and until when.
+//! - [`backend`]: the port through which elections are held on stores that know only leases.
 //! - [`timing`]: the arithmetic of leases: who counts from when, and with which margin.
 //! - the vocabulary both share: names, identities, tokens, moments and views.
 //!
@@ -12,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod backend;
 pub mod candidate;
 mod identity;
 pub mod ledger;

@@ -99,6 +99,17 @@ impl Drift {
         Self(if ppm > 200_000 { 200_000 } else { ppm })
     }
 
+    /// What a holder takes off when the store counts the bare ttl instead of lengthening it by
+    /// the drift: the drift of both clocks, and a little for their product.
+    #[must_use]
+    pub const fn of_both_sides(self) -> Self {
+        Self::from_ppm_uncapped(self.0 * 21 / 10)
+    }
+
+    const fn from_ppm_uncapped(ppm: u32) -> Self {
+        Self(ppm)
+    }
+
     fn of(self, duration: Duration) -> Duration {
         let nanos = duration.as_nanos().saturating_mul(u128::from(self.0)).div_ceil(1_000_000);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use core::time::Duration;
 use tenure_core::{
     CandidateId, ElectionName, Token, Value,
+    backend::{Capabilities, Connect},
     candidate::Notice,
     ledger::Standing,
     timing::{Drift, Ttl},
 };
+#[cfg(feature = "quorum")]
 use tenure_quorum::{
     client::{self, Client, ClientOptions, Endpoint},
     node::Node,
-    transport::draw_incarnation,
 };
 use tokio::sync::{
     mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -21,8 +22,9 @@ use tokio::sync::{
 
 use crate::{
     Error, Leadership, Observer,
-    keeper::{self, Order, Reach, Running, Setting, Told},
+    keeper::{self, Order, Reach, Reached, Running, Setting, Told},
     leadership::Validity,
+    system,
 };
 
 /// How an elector is set up.
@@ -66,23 +68,41 @@ impl ElectorBuilder {
         self
     }
 
-    /// Connects to a quorum, for example `tenure://10.0.0.1:7001,10.0.0.2:7001`.
+    /// Connects to whatever the URL names:
+    ///
+    /// | URL | store |
+    /// |---|---|
+    /// | `tenure://10.0.0.1:7001,10.0.0.2:7001` | a quorum of Tenure nodes |
+    /// | `tenure+unix:///run/tenure/node.sock` | the same, through the node on this machine |
+    /// | `file:///var/lock/jobs` | a directory, for processes of this machine |
+    /// | `mem://name` | this process |
+    ///
+    /// With `?require=one-holder,monotonic-token` the store is refused unless it promises that.
     ///
     /// # Errors
-    /// [`Error::Client`] when the URL cannot be used or no node answers in time, [`Error::Ttl`]
-    /// for an impossible lease, [`Error::Thread`] when no thread can be started.
+    /// [`Error::Store`] or [`Error::Client`] when the URL cannot be used or nobody answers in
+    /// time, [`Error::Ttl`] and [`Error::TtlTooShort`] for an impossible lease,
+    /// [`Error::Thread`] when no thread can be started.
     pub async fn connect(self, url: &str) -> Result<Elector, Error> {
-        self.reach(client::parse_url(url)?).await
+        #[cfg(feature = "quorum")]
+        if url.starts_with("tenure") {
+            return self.reach(client::parse_url(url)?).await;
+        }
+        let process = system::draw_incarnation().map_err(Error::Thread)?;
+        let ttl = Ttl::new(self.ttl)?;
+        let connect = Connect { url: url.to_owned(), process, ttl, timeout: self.timeout };
+        self.start(Reach::Store(connect)).await
     }
 
     /// Connects to the first of these endpoints that answers.
     ///
     /// # Errors
     /// As [`ElectorBuilder::connect`].
+    #[cfg(feature = "quorum")]
     pub async fn reach(self, endpoints: Vec<Endpoint>) -> Result<Elector, Error> {
         // Every elector numbers its own sessions, so each speaks for a start of its own; the
         // death of the process is proved for all of them.
-        let process = draw_incarnation().map_err(Error::Thread)?;
+        let process = system::draw_incarnation().map_err(Error::Thread)?;
         let options = ClientOptions {
             timeout: self.timeout,
             process: Some(process),
@@ -97,6 +117,7 @@ impl ElectorBuilder {
     ///
     /// # Errors
     /// [`Error::Ttl`] and [`Error::Thread`], as [`ElectorBuilder::connect`].
+    #[cfg(feature = "quorum")]
     pub async fn on_node(self, node: &Node) -> Result<Elector, Error> {
         self.start(Reach::Node(node.local_end())).await
     }
@@ -105,8 +126,8 @@ impl ElectorBuilder {
         let ttl = Ttl::new(self.ttl)?;
         let validity = Arc::new(Validity::default());
         let setting = Setting { reach, ttl, drift: self.drift, validity: Arc::clone(&validity) };
-        let Running { client, orders } = keeper::start(setting).await.map_err(Error::Thread)??;
-        Ok(Elector { client, orders, validity })
+        let Running { reached, orders } = keeper::start(setting).await?;
+        Ok(Elector { reached, orders, validity })
     }
 }
 
@@ -114,7 +135,7 @@ impl ElectorBuilder {
 /// renewed by a thread of its own, so that a blocked application cannot cost the lease.
 #[derive(Debug, Clone)]
 pub struct Elector {
-    client: Client,
+    reached: Reached,
     orders: UnboundedSender<Order>,
     validity: Arc<Validity>,
 }
@@ -134,10 +155,20 @@ impl Elector {
         ElectorBuilder::default()
     }
 
-    /// The connection underneath.
+    /// The connection underneath, when the store is a quorum.
+    #[cfg(feature = "quorum")]
     #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
+    pub fn client(&self) -> Option<&Client> {
+        match &self.reached {
+            Reached::Quorum(client) => Some(client),
+            Reached::Store(_) => None,
+        }
+    }
+
+    /// What the store, as it is configured, can promise.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.reached.capabilities()
     }
 
     /// Prepares to contend for an election under a candidate id.
@@ -154,9 +185,10 @@ impl Elector {
     /// Follows an election without contending.
     ///
     /// # Errors
-    /// [`Error::Name`] for an impossible name, [`Error::Client`] when no node answers in time.
+    /// [`Error::Name`] for an impossible name, [`Error::Client`] when no node of a quorum
+    /// answers in time, [`Error::Closed`] when the elector was closed.
     pub async fn observe(&self, election: &str) -> Result<Observer, Error> {
-        Observer::start(&self.client, ElectionName::new(election)?).await
+        Observer::start(&self.reached, &self.orders, ElectionName::new(election)?).await
     }
 
     /// Leaves everything at once. The work of every tenure must have stopped.

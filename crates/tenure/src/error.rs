@@ -1,6 +1,8 @@
 //! What can go wrong, and what became of the lease.
 
-use tenure_core::{NameError, ledger::Refusal, timing::TtlError};
+use core::time::Duration;
+use tenure_core::{NameError, backend::ConnectError, ledger::Refusal, timing::TtlError};
+#[cfg(feature = "quorum")]
 use tenure_quorum::client::{ClientError, Fate};
 
 /// What can go wrong. Each variant says what became of the lease.
@@ -16,7 +18,21 @@ pub enum Error {
     /// The store refused. No lease is held.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// The store could not be asked. Leases that were held last until their own deadline.
+    /// A lease that this store cannot keep. Nothing was sent.
+    #[error("{store} cannot keep a lease of {given:?}: the shortest is {shortest:?}")]
+    TtlTooShort {
+        /// The store.
+        store: String,
+        /// What was asked for.
+        given: Duration,
+        /// What would work.
+        shortest: Duration,
+    },
+    /// The store cannot be used or reached. No lease is held.
+    #[error(transparent)]
+    Store(#[from] ConnectError),
+    /// The quorum could not be asked. Leases that were held last until their own deadline.
+    #[cfg(feature = "quorum")]
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The campaign is over: it was withdrawn or resigned. No lease is held.
@@ -35,13 +51,21 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            #[cfg(feature = "quorum")]
             Self::Client(ClientError::Url { .. } | ClientError::NoEndpoint) => false,
+            Self::Store(error) => matches!(error, ConnectError::Unavailable { .. }),
+            #[cfg(feature = "quorum")]
             Self::Client(error) => error.fate() != Fate::Refused,
             Self::Refused(refusal) => matches!(
                 refusal,
                 Refusal::DuplicateCandidate { .. } | Refusal::Banned { .. } | Refusal::Limit { .. }
             ),
-            Self::Name(_) | Self::Ttl(_) | Self::Left | Self::Thread(_) | Self::Closed => false,
+            Self::Name(_)
+            | Self::Ttl(_)
+            | Self::TtlTooShort { .. }
+            | Self::Left
+            | Self::Thread(_)
+            | Self::Closed => false,
         }
     }
 }

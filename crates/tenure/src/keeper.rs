@@ -5,30 +5,42 @@
 
 mod contests;
 mod line;
+mod observers;
+#[cfg(feature = "quorum")]
+mod quorum;
+mod store;
 
 use std::sync::Arc;
 
 use core::time::Duration;
 use tenure_core::{
-    CandidateId, ElectionName, RequestId, SessionId, Token, Value, View,
-    candidate::{Action, Contender, Notice, Phase, Seen},
-    ledger::{Outcome, Standing},
+    CandidateId, ElectionName, Moment, Sighting, Token, Value,
+    backend::{Backend, Capabilities, Connect, News, Word},
+    candidate::{Action, Contender, Notice, Phase},
+    ledger::Standing,
     timing::{Drift, Ttl},
 };
+#[cfg(feature = "quorum")]
 use tenure_quorum::{
-    client::{Client, ClientError, ClientOptions, Endpoint},
-    clock,
+    client::{Client, ClientOptions, Endpoint},
     transport::LocalClient,
-    wire::Push,
 };
 use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot, watch,
 };
 
-use crate::leadership::{Hold, Validity};
+use crate::{
+    Error,
+    leadership::{Hold, Validity},
+    stores, system,
+};
 use contests::Contests;
-use line::{Heard, Line};
+use line::Line;
+use observers::Observers;
+#[cfg(feature = "quorum")]
+use quorum::QuorumLine;
+use store::StoreLine;
 
 /// What the application orders.
 #[derive(Debug)]
@@ -53,6 +65,14 @@ pub(crate) enum Order {
     Withdraw {
         election: ElectionName,
     },
+    Observe {
+        election: ElectionName,
+        reply: oneshot::Sender<watch::Receiver<Option<Sighting>>>,
+    },
+    /// An observer has gone.
+    Unobserve {
+        election: ElectionName,
+    },
     Close,
 }
 
@@ -66,8 +86,11 @@ pub(crate) enum Told {
 /// How the keeper reaches the store.
 #[derive(Debug)]
 pub(crate) enum Reach {
+    #[cfg(feature = "quorum")]
     Endpoints(Vec<Endpoint>, ClientOptions),
+    #[cfg(feature = "quorum")]
     Node(LocalClient),
+    Store(Connect),
 }
 
 /// What a keeper is started with.
@@ -82,8 +105,26 @@ pub(crate) struct Setting {
 /// A keeper that runs.
 #[derive(Debug)]
 pub(crate) struct Running {
-    pub(crate) client: Client,
+    pub(crate) reached: Reached,
     pub(crate) orders: UnboundedSender<Order>,
+}
+
+/// What was reached, for whoever wants more of it than elections.
+#[derive(Debug, Clone)]
+pub(crate) enum Reached {
+    #[cfg(feature = "quorum")]
+    Quorum(Client),
+    Store(Arc<dyn Backend>),
+}
+
+impl Reached {
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        match self {
+            #[cfg(feature = "quorum")]
+            Self::Quorum(_) => stores::quorum_capabilities(),
+            Self::Store(backend) => backend.capabilities().clone(),
+        }
+    }
 }
 
 struct Keeper {
@@ -91,6 +132,7 @@ struct Keeper {
     contender: Contender,
     validity: Arc<Validity>,
     contests: Contests,
+    observers: Observers,
     closed: bool,
 }
 
@@ -99,31 +141,26 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Starts the thread; ready when the store is reached. The connection lives on that thread too:
 /// an application that blocks its own runtime cannot hold up a renewal.
-pub(crate) async fn start(
-    setting: Setting,
-) -> Result<Result<Running, ClientError>, std::io::Error> {
+pub(crate) async fn start(setting: Setting) -> Result<Running, Error> {
     let (orders, ordered) = unbounded_channel();
     let (ready, started) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(String::from("tenure-keeper")).spawn(move || {
-        runtime.block_on(live(setting, ready, ordered));
-    })?;
-    let started = started.await.unwrap_or(Err(ClientError::Stopped));
-    Ok(started.map(|client| Running { client, orders }))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Error::Thread)?;
+    let thread = std::thread::Builder::new().name(String::from("tenure-keeper"));
+    let thread = thread.spawn(move || runtime.block_on(live(setting, ready, ordered)));
+    thread.map_err(Error::Thread)?;
+    let reached = started.await.unwrap_or(Err(Error::Closed))?;
+    Ok(Running { reached, orders })
 }
 
 async fn live(
     setting: Setting,
-    ready: oneshot::Sender<Result<Client, ClientError>>,
+    ready: oneshot::Sender<Result<Reached, Error>>,
     ordered: UnboundedReceiver<Order>,
 ) {
     let Setting { reach, ttl, drift, validity } = setting;
-    let connected = match reach {
-        Reach::Endpoints(endpoints, options) => Client::connect(endpoints, options).await,
-        Reach::Node(end) => Ok(Client::local(end)),
-    };
-    let client = match connected {
-        Ok(client) => client,
+    let (reached, line, contender) = match reached(reach, ttl, drift).await {
+        Ok(reached) => reached,
         Err(error) => {
             // When the caller has gone it cannot be told; there is nothing to keep either way.
             let _ = ready.send(Err(error));
@@ -131,27 +168,66 @@ async fn live(
         }
     };
     let keeper = Keeper {
-        contender: Contender::new(client.process(), ttl, drift),
-        line: Line::new(client.clone()),
+        contender,
+        line,
         contests: Contests::default(),
+        observers: Observers::default(),
         validity,
         closed: false,
     };
-    if ready.send(Ok(client)).is_ok() {
+    if ready.send(Ok(reached)).is_ok() {
         keeper.run(ordered).await;
     }
+}
+
+async fn reached(
+    reach: Reach,
+    ttl: Ttl,
+    drift: Drift,
+) -> Result<(Reached, Line, Contender), Error> {
+    match reach {
+        #[cfg(feature = "quorum")]
+        Reach::Endpoints(endpoints, options) => {
+            Ok(through(Client::connect(endpoints, options).await?, ttl, drift))
+        }
+        #[cfg(feature = "quorum")]
+        Reach::Node(end) => Ok(through(Client::local(end), ttl, drift)),
+        Reach::Store(connect) => {
+            let backend = stores::connect(&connect).await?;
+            let capabilities = backend.capabilities();
+            let ttl = capabilities.lease(ttl).map_err(|shortest| Error::TtlTooShort {
+                store: capabilities.store.clone(),
+                given: ttl.get(),
+                shortest,
+            })?;
+            let drift = match capabilities.pads_leases {
+                true => drift,
+                false => drift.of_both_sides(),
+            };
+            let line = StoreLine::new(Arc::clone(&backend), ttl, connect.timeout);
+            let contender = Contender::new(connect.process, ttl, drift);
+            Ok((Reached::Store(backend), Line::Store(line.into()), contender))
+        }
+    }
+}
+
+#[cfg(feature = "quorum")]
+fn through(client: Client, ttl: Ttl, drift: Drift) -> (Reached, Line, Contender) {
+    let contender = Contender::new(client.process(), ttl, drift);
+    let line = QuorumLine::new(client.clone());
+    (Reached::Quorum(client), Line::Quorum(line), contender)
 }
 
 impl Keeper {
     async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
         while !self.closed {
-            let now = clock::moment();
+            let now = system::moment();
             let deadline =
                 self.contender.next_deadline().into_iter().chain(self.line.next_deadline());
             let wait = deadline.min().map(|deadline| deadline.since(now));
             tokio::select! {
                 biased;
-                heard = self.line.next() => self.on_heard(heard),
+                news = self.line.next() => self.on_news(news),
                 // When every handle is gone, nobody can be leading any more.
                 order = orders.recv() => self.on_order(order.unwrap_or(Order::Close)),
                 () = sleep(wait) => {}
@@ -170,9 +246,9 @@ impl Keeper {
     }
 
     fn act(&mut self) {
-        let now = clock::moment();
+        let now = system::moment();
         self.contender.tick(now);
-        self.line.repeat(now);
+        self.line.tick(now);
         while let Some(action) = self.contender.poll() {
             match action {
                 Action::Ask { request, command } => self.line.ask(request, command, now),
@@ -188,10 +264,10 @@ impl Keeper {
     }
 
     fn on_order(&mut self, order: Order) {
-        let now = clock::moment();
+        let now = system::moment();
         match order {
             Order::Campaign { election, candidate, value, standing, tell } => {
-                self.line.follow(election.clone());
+                self.line.follow(&election, now);
                 self.contests.add(election.clone(), tell);
                 self.contender.campaign(election, candidate, value, standing, now);
             }
@@ -205,6 +281,12 @@ impl Keeper {
                     self.contender.resign(&election, None);
                 }
             }
+            Order::Observe { election, reply } => {
+                self.line.follow(&election, now);
+                // Whoever asked may have gone already; then the next to go tidies up.
+                let _ = reply.send(self.observers.add(election));
+            }
+            Order::Unobserve { election } => self.unfollow(&election),
             Order::Close => {
                 self.contender.close();
                 self.closed = true;
@@ -216,44 +298,37 @@ impl Keeper {
         match self.contests.stopped(election, token) {
             Some(Hold::Leading) => self.contender.resign(election, to),
             Some(Hold::Asked | Hold::Lost(_)) => {
-                self.contender.stopped(election, clock::moment());
+                self.contender.stopped(election, system::moment());
             }
             None => {}
         }
     }
 
-    fn on_heard(&mut self, heard: Heard) {
-        let now = clock::moment();
-        match heard {
-            Heard::Outcome(request, outcome) => self.on_outcome(request, &outcome),
-            Heard::Renewed(session, renewal) => self.contender.renewed(session, renewal, now),
-            Heard::Gone(session) => self.on_gone(session),
-            Heard::Pushed(push) => self.on_push(&push),
-            Heard::Nothing => {}
+    fn on_news(&mut self, news: Option<News>) {
+        let now = system::moment();
+        match news {
+            Some(News::Outcome(request, outcome)) => {
+                self.contender.answered(request, &outcome, now);
+            }
+            Some(News::Renewed(session, renewal)) => self.contender.renewed(session, renewal, now),
+            Some(News::Gone(session)) => self.contender.session_gone(session, now),
+            Some(News::Seen(word)) => self.on_word(&word, now),
+            None => {}
         }
     }
 
-    fn on_outcome(&mut self, request: RequestId, outcome: &Outcome) {
-        self.contender.answered(request, outcome, clock::moment());
-    }
-
-    fn on_gone(&mut self, session: SessionId) {
-        self.contender.session_gone(session, clock::moment());
-    }
-
-    fn on_push(&mut self, push: &Push) {
-        // A node that knows nothing says nothing about who holds it.
-        if push.sighting.view == View::Unknown {
-            return;
+    fn on_word(&mut self, word: &Word, now: Moment) {
+        if let Some(seen) = &word.seen {
+            self.contender.seen(&word.election, seen, now);
         }
-        let token = push.sighting.view.leader().map(|leader| leader.token);
-        let seen = Seen {
-            revision: push.sighting.revision,
-            holder: push.holder.zip(token),
-            handover: push.handover,
-            revoked: push.revoked,
-        };
-        self.contender.seen(&push.election, &seen, clock::moment());
+        self.observers.tell(&word.election, &word.sighting);
+    }
+
+    /// Stops following unless a contest or an observer still wants to know.
+    fn unfollow(&mut self, election: &ElectionName) {
+        if !self.observers.keep(election) && !self.contests.has(election) {
+            self.line.unfollow(election);
+        }
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -261,12 +336,16 @@ impl Keeper {
             // Published before the leadership exists, so that its first check succeeds.
             self.publish_validity();
         }
-        if let Notice::Left { election } | Notice::Refused { election, .. } = &notice {
-            self.line.unfollow(election);
-        }
+        let over = match &notice {
+            Notice::Left { election } | Notice::Refused { election, .. } => Some(election.clone()),
+            _ => None,
+        };
         if let Some(unwanted) = self.contests.tell(notice) {
             // The campaign was dropped in the very moment of the grant.
             self.contender.resign(&unwanted, None);
+        }
+        if let Some(election) = over {
+            self.unfollow(&election);
         }
     }
 }

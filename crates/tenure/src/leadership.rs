@@ -7,10 +7,9 @@ use std::sync::{
 
 use core::time::Duration;
 use tenure_core::{ElectionName, Moment, Token, candidate::Loss};
-use tenure_quorum::clock;
 use tokio::sync::{mpsc::UnboundedSender, watch};
 
-use crate::keeper::Order;
+use crate::{keeper::Order, system};
 
 /// Until when the session may be believed in, shared by everything that rides on it: one
 /// atomic, so that a check costs a clock read and a comparison.
@@ -98,7 +97,7 @@ impl Leadership {
     /// How long the lease lasts from now if it is never renewed again; none when it is over.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        let now = clock::moment();
+        let now = system::moment();
         let left = self.validity.get().since(now);
         (!left.is_zero()).then_some(left)
     }

@@ -24,6 +24,8 @@ mod error;
 mod keeper;
 mod leadership;
 mod observer;
+mod stores;
+mod system;
 
 pub use elector::{Campaign, CampaignBuilder, Elector, ElectorBuilder};
 pub use error::Error;
@@ -32,6 +34,7 @@ pub use observer::Observer;
 
 pub use tenure_core::{
     CandidateId, ElectionName, Leader, NameError, Revision, Sighting, Token, Value, View,
+    backend::{Capabilities, ConnectError, Guarantee},
     candidate::Loss,
     ledger::{Refusal, Standing},
     timing::{Drift, Ttl, TtlError},

@@ -140,6 +140,12 @@ pub enum Refusal {
         /// How many are allowed.
         max: u32,
     },
+    /// This store cannot do that; the embedded quorum can.
+    #[error("this store does not support {what}: a tenure:// quorum does")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+    },
     /// The change of the members cannot be made.
     #[error("{why}")]
     Member {

@@ -31,6 +31,10 @@ impl Contests {
         self.0.insert(election, Contest { tell, tenure: None });
     }
 
+    pub(super) fn has(&self, election: &ElectionName) -> bool {
+        self.0.contains_key(election)
+    }
+
     /// The work of this tenure has stopped: how it stood with it.
     pub(super) fn stopped(&mut self, election: &ElectionName, token: Token) -> Option<Hold> {
         let contest = self.0.get_mut(election)?;

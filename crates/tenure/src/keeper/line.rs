@@ -1,192 +1,63 @@
-//! Requests and answers: what is open is sent again, unchanged, until it is answered.
+//! The way to the store, whichever it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use tenure_core::{ElectionName, Moment, RequestId, SessionId, backend::News, ledger::Command};
 
-use core::time::Duration;
-use tenure_core::{
-    ElectionName, Moment, RequestId, SessionId,
-    ledger::{Command, Outcome},
-};
-use tenure_quorum::{
-    client::{Client, ClientEvent},
-    clock,
-    wire::{ClientFrame, NodeFrame, Push, Question, Reply},
-};
-use tenure_replica::Wish;
-use tokio::sync::mpsc::Receiver;
+#[cfg(feature = "quorum")]
+use super::quorum::QuorumLine;
+use super::store::StoreLine;
 
-/// A request without an answer is sent again after this long on the same connection.
-const REPEAT: Duration = Duration::from_secs(1);
-/// A node that could not answer is asked again after this long.
-const RETRY: Duration = Duration::from_millis(100);
-
-/// What a posted frame asked.
+/// One ordered stream of wishes to a store, and of news from it.
 #[derive(Debug)]
-enum Posted {
-    Request(RequestId),
-    Renewal(SessionId, u64),
-    Subscription,
+pub(super) enum Line {
+    #[cfg(feature = "quorum")]
+    Quorum(QuorumLine),
+    Store(Box<StoreLine>),
 }
 
-#[derive(Debug)]
-struct Open {
-    request: RequestId,
-    command: Command,
-    send_at: Moment,
-}
-
-/// News from the store.
-#[derive(Debug)]
-pub(super) enum Heard {
-    Outcome(RequestId, Outcome),
-    Renewed(SessionId, u64),
-    Gone(SessionId),
-    Pushed(Box<Push>),
-    /// Nothing for the contender.
-    Nothing,
-}
-
-/// The ordered stream to and from whichever node is connected.
-#[derive(Debug)]
-pub(super) struct Line {
-    client: Client,
-    events: Receiver<ClientEvent>,
-    numbers: u64,
-    posted: BTreeMap<u64, Posted>,
-    /// Requests by their number: their order is that in which they were made.
-    open: BTreeMap<u64, Open>,
-    followed: BTreeSet<ElectionName>,
+macro_rules! either {
+    ($line:expr, $inner:ident => $call:expr) => {
+        match $line {
+            #[cfg(feature = "quorum")]
+            Line::Quorum($inner) => $call,
+            Line::Store($inner) => $call,
+        }
+    };
 }
 
 impl Line {
-    pub(super) fn new(client: Client) -> Self {
-        let events = client.subscribe_raw();
-        Self {
-            client,
-            events,
-            numbers: 0,
-            posted: BTreeMap::new(),
-            open: BTreeMap::new(),
-            followed: BTreeSet::new(),
-        }
+    /// The next news, if what happened is any. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<News> {
+        either!(self, line => line.next().await)
     }
 
-    /// The next news. Cancel safe.
-    pub(super) async fn next(&mut self) -> Heard {
-        match self.events.recv().await {
-            Some(ClientEvent::Frame(frame)) => self.on_frame(frame),
-            Some(ClientEvent::Connected(_)) => {
-                self.begin_again();
-                Heard::Nothing
-            }
-            Some(ClientEvent::Disconnected { why }) => {
-                tracing::debug!(%why, "connection lost");
-                self.posted.clear();
-                Heard::Nothing
-            }
-            None => {
-                // Too slow a reader is let go of; what was missed is asked for again.
-                tokio::time::sleep(RETRY).await;
-                self.events = self.client.subscribe_raw();
-                self.begin_again();
-                Heard::Nothing
-            }
-        }
+    /// A command, until it is answered.
+    pub(super) fn ask(&mut self, request: RequestId, command: Command, now: Moment) {
+        either!(self, line => line.ask(request, command, now));
     }
 
-    fn on_frame(&mut self, frame: NodeFrame) -> Heard {
-        let (number, reply) = match frame {
-            NodeFrame::Push(push) => return Heard::Pushed(push),
-            NodeFrame::Answer { number, reply } => (number, reply),
-        };
-        match (self.posted.remove(&number), reply) {
-            (Some(Posted::Request(request)), Reply::Outcome(outcome)) => {
-                self.open.remove(&request.number);
-                Heard::Outcome(request, outcome)
-            }
-            (Some(Posted::Request(request)), reply) => {
-                tracing::debug!(%request, ?reply, "no outcome yet");
-                if let Some(open) = self.open.get_mut(&request.number) {
-                    open.send_at = clock::moment() + RETRY;
-                }
-                Heard::Nothing
-            }
-            (Some(Posted::Renewal(session, renewal)), Reply::Renewed) => {
-                Heard::Renewed(session, renewal)
-            }
-            (Some(Posted::Renewal(session, _)), Reply::Gone) => Heard::Gone(session),
-            // A renewal without an answer is not repeated: the next one follows soon.
-            _ => Heard::Nothing,
-        }
+    /// A renewal, once.
+    pub(super) fn renew(&mut self, session: SessionId, renewal: u64) {
+        either!(self, line => line.renew(session, renewal));
     }
 
-    /// On a fresh connection: first follow, so that no grant is missed, then ask again.
-    fn begin_again(&mut self) {
-        self.posted.clear();
-        self.subscribe(self.followed.iter().cloned().collect());
-        let now = clock::moment();
-        for open in self.open.values_mut() {
-            open.send_at = now;
-        }
-        self.repeat(now);
-    }
-
-    pub(super) fn follow(&mut self, election: ElectionName) {
-        if self.followed.insert(election.clone()) {
-            self.subscribe(vec![election]);
-        }
+    pub(super) fn follow(&mut self, election: &ElectionName, now: Moment) {
+        either!(self, line => line.follow(election, now));
     }
 
     pub(super) fn unfollow(&mut self, election: &ElectionName) {
-        self.followed.remove(election);
+        either!(self, line => line.unfollow(election));
     }
 
-    fn subscribe(&mut self, elections: Vec<ElectionName>) {
-        if !elections.is_empty() {
-            let question = Question::Subscribe { elections, prefix: None };
-            self.post(question, Posted::Subscription);
-        }
-    }
-
-    pub(super) fn ask(&mut self, request: RequestId, command: Command, now: Moment) {
-        self.open.insert(request.number, Open { request, command, send_at: now });
-        self.repeat(now);
-    }
-
-    /// Sends what is due.
-    pub(super) fn repeat(&mut self, now: Moment) {
-        let due = self.open.values_mut().filter(|open| open.send_at <= now);
-        let due: Vec<_> = due
-            .map(|open| {
-                open.send_at = now + REPEAT;
-                (open.request, open.command.clone())
-            })
-            .collect();
-        for (request, command) in due {
-            let question = Question::Wish { request, wish: Wish::Command(command) };
-            self.post(question, Posted::Request(request));
-        }
-    }
-
-    pub(super) fn renew(&mut self, session: SessionId, renewal: u64) {
-        self.post(Question::Renew { session }, Posted::Renewal(session, renewal));
-    }
-
-    fn post(&mut self, question: Question, what: Posted) {
-        self.numbers += 1;
-        let number = self.numbers;
-        match self.client.post(ClientFrame { number, question }) {
-            Ok(()) => _ = self.posted.insert(number, what),
-            // Without a connection it is sent when there is one again.
-            Err(error) => tracing::debug!(%error, "not sent"),
-        }
-    }
-
-    pub(super) fn has_open_requests(&self) -> bool {
-        !self.open.is_empty()
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Moment) {
+        either!(self, line => line.tick(now));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.open.values().map(|open| open.send_at).min()
+        either!(self, line => line.next_deadline())
+    }
+
+    pub(super) fn has_open_requests(&self) -> bool {
+        either!(self, line => line.has_open_requests())
     }
 }

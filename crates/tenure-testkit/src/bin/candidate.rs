@@ -1,0 +1,67 @@
+//! A candidate in a process of its own: says as lines of JSON what it believes, and when.
+//!
+//! `testkit-candidate URL ELECTION ID TTL_MS`. While it leads it asks its leadership every few
+//! milliseconds whether it may act; the first refusal is told as `lost`. On SIGTERM it resigns.
+
+#![allow(clippy::print_stdout)] // its lines are what it is for
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tenure::{Elector, Leadership};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often a leader asks whether it may act.
+const STEP: Duration = Duration::from_millis(2);
+
+fn say(event: &str, token: u64) {
+    let time = clock_gettime(ClockId::Monotonic);
+    let now = u128::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u128::try_from(time.tv_nsec).unwrap_or(0);
+    println!("{{\"event\":\"{event}\",\"token\":{token},\"mono_ns\":{now}}}");
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [url, election, id, ttl] = arguments.as_slice() else {
+        return Err("usage: testkit-candidate URL ELECTION ID TTL_MS".into());
+    };
+    let ttl = Duration::from_millis(ttl.parse()?);
+    let mut asked_to_end = signal(SignalKind::terminate())?;
+    let elector = Elector::builder().ttl(ttl).connect(url).await?;
+    let mut campaign = elector.campaign(election, id).value(format!("value of {id}")).start()?;
+    say("campaigning", 0);
+    loop {
+        let leadership = tokio::select! {
+            elected = campaign.elected() => elected?,
+            _ = asked_to_end.recv() => break,
+        };
+        let token = leadership.token().get();
+        say("elected", token);
+        tokio::select! {
+            lost = act(&leadership) => say(&format!("lost:{lost}"), token),
+            _ = asked_to_end.recv() => {
+                leadership.resign();
+                break;
+            }
+        }
+    }
+    campaign.withdraw(Duration::from_secs(5)).await;
+    say("left", 0);
+    elector.close();
+    Ok(())
+}
+
+/// Acts for as long as it may.
+async fn act(leadership: &Leadership) -> &'static str {
+    loop {
+        if let Err(lost) = leadership.check() {
+            return lost.loss.as_str();
+        }
+        if leadership.is_handover_asked() {
+            return "handover";
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}

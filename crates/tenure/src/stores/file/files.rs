@@ -1,0 +1,244 @@
+//! The files of a directory.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use serde::{Deserialize, Serialize};
+use tenure_core::{
+    ElectionName, Incarnation, Leader, Revision, SessionId, Token,
+    backend::{Bid, Holding, StoreError},
+};
+
+use crate::system;
+
+/// Longest record that is read, in bytes.
+const MAX_RECORD: u64 = 64 << 10;
+
+/// What `NAME.json` says: who held it last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    leader: Leader,
+    process: u64,
+    session: u32,
+    pid: u32,
+}
+
+/// The lock file of one election, open.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    locked: bool,
+}
+
+/// Where the files are.
+#[derive(Debug, Clone)]
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    pub(super) fn open(path: PathBuf) -> Result<Self, String> {
+        let told = |error: io::Error| {
+            format!("{error}. Name a directory that this user may write to, or make one")
+        };
+        fs::create_dir_all(&path).map_err(told)?;
+        // What cannot be written would be noticed only when the first election is won.
+        let probe = path.join(format!(".probe-{}", std::process::id()));
+        File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(told)?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn file(&self, election: &ElectionName, extension: &str) -> PathBuf {
+        self.0.join(format!("{}.{extension}", escaped(election.as_str())))
+    }
+
+    pub(super) fn lock_file(&self, election: &ElectionName) -> Result<Lock, StoreError> {
+        let path = self.file(election, "lock");
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|error| failed(&path, &error))?;
+        Ok(Lock { file, locked: false })
+    }
+
+    /// Whether anybody holds the lock. Asking disturbs nobody.
+    pub(super) fn is_locked(&self, election: &ElectionName) -> Result<bool, StoreError> {
+        let path = self.file(election, "lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed(&path, &error)),
+        };
+        let mut lock = whole_file(libc::F_WRLCK);
+        fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock))
+            .map_err(|error| failed(&path, &error.into()))?;
+        Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+    }
+
+    /// Who held it last.
+    pub(super) fn read(&self, election: &ElectionName) -> Result<Holding, StoreError> {
+        let record = self.record(election)?;
+        let revision = record.as_ref().map_or(0, |record| record.leader.token.get());
+        let holder = record.map(|record| {
+            let process = Incarnation::from_random(record.process);
+            (SessionId { process, number: record.session }, record.leader)
+        });
+        Ok(Holding { holder, revision: Revision::new(revision), position: 1, again: None })
+    }
+
+    fn record(&self, election: &ElectionName) -> Result<Option<Record>, StoreError> {
+        let path = self.file(election, "json");
+        let size = match fs::metadata(&path) {
+            Ok(data) => data.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&path, &error)),
+        };
+        let damaged = |why: String| StoreError::Refused {
+            why: format!(
+                "{} is no record of an election ({why}), so the last token is not known. Put a \
+                 good copy in its place, or delete it if no resource remembers a token",
+                path.display()
+            ),
+        };
+        if size > MAX_RECORD {
+            return Err(damaged(format!("{size} bytes are too many")));
+        }
+        let text = fs::read(&path).map_err(|error| failed(&path, &error))?;
+        serde_json::from_slice(&text).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Writes down a grant with the next token; the lock is held. It is on the disk before
+    /// anybody is told: no token may come twice.
+    pub(super) fn grant(&self, bid: &Bid) -> Result<Holding, StoreError> {
+        let last = self.record(&bid.election)?.map_or(0, |record| record.leader.token.get());
+        let leader = Leader {
+            id: bid.candidate.clone(),
+            value: bid.value.clone(),
+            token: Token::new(last + 1),
+            ttl: bid.ttl,
+            since: system::wall(),
+        };
+        let record = Record {
+            leader: leader.clone(),
+            process: bid.session.process.get(),
+            session: bid.session.number,
+            pid: std::process::id(),
+        };
+        let (path, draft) = (self.file(&bid.election, "json"), self.file(&bid.election, "new"));
+        self.replace(&path, &draft, &record).map_err(|error| failed(&path, &error))?;
+        let revision = Revision::new(leader.token.get());
+        let holder = Some((bid.session, leader));
+        Ok(Holding { holder, revision, position: 1, again: None })
+    }
+
+    fn replace(&self, path: &Path, draft: &Path, record: &Record) -> io::Result<()> {
+        let mut file = File::create(draft)?;
+        file.write_all(&serde_json::to_vec(record)?)?;
+        file.sync_all()?;
+        fs::rename(draft, path)?;
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+impl Lock {
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// Takes the lock if nobody has it. Taking it twice changes nothing.
+    pub(super) fn try_lock(&mut self) -> Result<bool, StoreError> {
+        let lock = whole_file(libc::F_WRLCK);
+        self.locked = match fcntl(self.file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => true,
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => false,
+            Err(error) => {
+                let why = format!("the file system cannot lock files: {error}");
+                return Err(StoreError::Refused { why });
+            }
+        };
+        Ok(self.locked)
+    }
+
+    /// Whether the file that is locked is still the one that everybody else would lock.
+    pub(super) fn is_in_place(&self, directory: &Directory, election: &ElectionName) -> bool {
+        let named = fs::metadata(directory.file(election, "lock"));
+        match (self.file.metadata(), named) {
+            (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+            _ => false,
+        }
+    }
+}
+
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: i16::try_from(kind).unwrap_or_default(),
+        l_whence: 0,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unavailable { why: format!("{}: {error}", path.display()) }
+}
+
+/// A name as a file name: what is not a letter, a digit, `-` or `_` becomes `%` and two digits.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let escape = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    name.bytes().map(escape).collect()
+}
+
+/// The name again; none for a file that is not ours.
+pub(super) fn unescaped(file: &str) -> Option<ElectionName> {
+    let stem = file.rsplit_once('.').map(|(stem, _)| stem)?;
+    let mut bytes = Vec::new();
+    let mut rest = stem.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = [rest.next()?, rest.next()?];
+        bytes.push(u8::from_str_radix(core::str::from_utf8(&digits).ok()?, 16).ok()?);
+    }
+    ElectionName::new(String::from_utf8(bytes).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_as_file_names() {
+        for name in ["demo", "orders/eu:1", "a.b", "ä%"] {
+            let Ok(name) = ElectionName::new(name) else { continue };
+            let file = format!("{}.lock", escaped(name.as_str()));
+            assert!(!file.contains('/'), "{file}");
+            assert_eq!(unescaped(&file), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_refused_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path().to_owned()).unwrap();
+        let election = ElectionName::new("demo").unwrap();
+        for damage in ["", "{\"leader\":", "[]"] {
+            fs::write(directory.file(&election, "json"), damage).unwrap();
+            let error = directory.read(&election).unwrap_err();
+            assert!(error.to_string().contains("demo.json"), "{error}");
+            assert_eq!(fs::read_to_string(directory.file(&election, "json")).unwrap(), damage);
+        }
+    }
+}
