@@ -20,6 +20,10 @@
 //!
 //! A wrong belief costs one lost frame or one hop, never safety. Learners have no rows: frames
 //! to and from them go directly.
+//!
+//! A node that was away while others joined can be spoken to by a member that it does not know
+//! and so has no connection to. Its answers go through whoever is connected, in turn: without
+//! them it would never be sent what it lacks, and never learn of that member.
 
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -88,6 +92,12 @@ pub(crate) struct Mesh {
     last_ping: Option<Moment>,
     /// Another voter's row changed: the others should know before the next regular ping.
     hurry: bool,
+    /// Frames of learners are passed on, too, when they cannot go directly.
+    learners: BTreeSet<NodeId>,
+    /// Nodes with a connection, in whichever direction.
+    present: BTreeSet<NodeId>,
+    /// Whose turn it is to pass on a frame for a node that is no member here.
+    turn: usize,
 }
 
 impl Mesh {
@@ -106,7 +116,27 @@ impl Mesh {
             told: BTreeSet::new(),
             last_ping: None,
             hurry: false,
+            learners: BTreeSet::new(),
+            present: BTreeSet::new(),
+            turn: 0,
         }
+    }
+
+    /// Who votes, and who only receives the log.
+    pub(crate) fn set_members(&mut self, voters: &[NodeId], learners: &[NodeId]) {
+        self.set_voters(voters);
+        self.learners = learners.iter().copied().collect();
+    }
+
+    /// A node is connected now, in whichever direction.
+    pub(crate) fn arrived(&mut self, peer: NodeId, now: Moment) {
+        self.present.insert(peer);
+        self.heard(peer, now);
+    }
+
+    /// The last connection with a node ended.
+    pub(crate) fn left(&mut self, peer: NodeId) {
+        self.present.remove(&peer);
     }
 
     /// The present voters. Others are reached directly or not at all.
@@ -235,6 +265,15 @@ impl Mesh {
         way.map_or(Route::Dark, |via| Route::Via(*via))
     }
 
+    /// Through whom to send to a node that is no member as far as this one knows: somebody who
+    /// is connected, each in turn, since any of them may lack the way or the knowledge too.
+    pub(crate) fn way_to_stranger(&mut self, to: NodeId) -> Option<NodeId> {
+        let others = self.present.iter().filter(|id| **id != to);
+        let count = others.clone().count();
+        self.turn = self.turn.wrapping_add(1);
+        others.copied().nth(self.turn.checked_rem(count)?)
+    }
+
     /// Whether a frame of mine to `to` gets there through `via`.
     fn leads_to(&self, via: NodeId, to: NodeId, now: Moment) -> bool {
         let Some(hop) = self.fresh(via, now) else { return false };
@@ -249,11 +288,11 @@ impl Mesh {
         self.rows.get(&node).filter(|row| now.since(row.moved) <= self.dark_after * 2)
     }
 
-    /// Whether this node, having got a frame that is not for it, may pass it on: once, between
-    /// two other voters. `relayed` frames have used up their hop.
+    /// Whether this node, having got a frame that is not for it, may pass it on: once, from
+    /// another member to another voter. `relayed` frames have used up their hop.
     pub(crate) fn may_relay(&self, from: NodeId, to: NodeId, relayed: bool) -> bool {
-        let between_peers = self.peers.contains_key(&from) && self.peers.contains_key(&to);
-        self.voter && !relayed && from != to && between_peers
+        let from_member = self.peers.contains_key(&from) || self.learners.contains(&from);
+        self.voter && !relayed && from != to && from_member && self.peers.contains_key(&to)
     }
 }
 

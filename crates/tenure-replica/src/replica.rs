@@ -308,7 +308,7 @@ impl Replica {
         match input {
             Input::Tick => {}
             Input::Peer { link, frame } => self.on_frame(link, frame, now),
-            Input::PeerUp(peer) => self.mesh.heard(peer, now.moment),
+            Input::PeerUp(peer) => self.mesh.arrived(peer, now.moment),
             Input::PeerLost { peer, proven } => self.on_peer_lost(peer, proven, now),
             Input::Asked { client, number, ask } => {
                 self.on_ask(Waiter { client, number }, ask, now);

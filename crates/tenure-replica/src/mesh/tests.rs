@@ -171,6 +171,33 @@ fn learners_are_reached_directly_and_relay_nothing() {
 }
 
 #[test]
+fn frames_of_learners_are_passed_on_to_voters() {
+    let mut mesh = Mesh::new(id(1), MS * 150, MS * 50);
+    mesh.set_members(&[id(1), id(2), id(3)], &[id(9)]);
+    assert!(mesh.may_relay(id(9), id(3), false));
+    assert!(!mesh.may_relay(id(9), id(3), true));
+    assert!(!mesh.may_relay(id(3), id(9), false), "learners are reached directly");
+    assert!(!mesh.may_relay(id(8), id(3), false), "a node that is no member");
+}
+
+/// The simulator found it (seeds 100357 and 100550 of its 0.1 form): a node that was away while
+/// the present Raft leader joined had no way to answer it, and was never sent what it lacked.
+#[test]
+fn the_way_to_a_stranger_is_through_everybody_else_in_turn() {
+    let mut mesh = Mesh::new(id(1), MS * 150, MS * 50);
+    let now = Moment::from_nanos(1);
+    assert_eq!(mesh.way_to_stranger(id(7)), None, "nobody is connected");
+    mesh.arrived(id(7), now);
+    assert_eq!(mesh.way_to_stranger(id(7)), None, "only the stranger itself is");
+    mesh.arrived(id(2), now);
+    mesh.arrived(id(3), now);
+    let ways: BTreeSet<_> = (0..2).filter_map(|_| mesh.way_to_stranger(id(7))).collect();
+    assert_eq!(ways, BTreeSet::from([id(2), id(3)]));
+    mesh.left(id(2));
+    assert_eq!(mesh.way_to_stranger(id(7)), Some(id(3)));
+}
+
+#[test]
 fn damaged_rows_change_nothing() {
     let mut net = Net::new(3);
     net.run(500);

@@ -153,7 +153,7 @@ impl Replica {
 
     pub(super) fn members_changed(&mut self) {
         let membership = self.consensus.membership();
-        self.mesh.set_voters(&membership.voters);
+        self.mesh.set_members(&membership.voters, &membership.learners);
     }
 
     /// Makes a snapshot when the log has grown or somebody needs one. True when it did.

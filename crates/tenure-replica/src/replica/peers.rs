@@ -61,8 +61,8 @@ impl Replica {
         }
     }
 
-    /// Sends by the direct link, or through a voter that reaches both when it is dark. What is
-    /// for this node itself is taken in at once.
+    /// Sends by the direct link, or through a voter that reaches both when it is dark or not
+    /// there. What is for this node itself is taken in at once.
     pub(super) fn send(&mut self, dst: NodeId, body: PeerBody, now: Now) {
         if dst == self.config.id {
             return self.on_body(dst, body, now);
@@ -72,6 +72,13 @@ impl Replica {
             Route::Direct | Route::Dark => dst,
         };
         let frame = self.frame(dst, body, now);
+        // The shell may have no connection to whom the ledger does not know; a frame that
+        // arrives twice does no harm.
+        if self.ledger.members().get(dst).is_none()
+            && let Some(hop) = self.mesh.way_to_stranger(dst)
+        {
+            self.outputs.push_back(Output::Send { to: hop, frame: frame.clone() });
+        }
         self.outputs.push_back(Output::Send { to: hop, frame });
     }
 
@@ -88,6 +95,7 @@ impl Replica {
     }
 
     pub(super) fn on_peer_lost(&mut self, peer: NodeId, proven: bool, now: Now) {
+        self.mesh.left(peer);
         self.consensus.report_unreachable(peer);
         let led = self.leader() == Some(peer) || self.takeover.is_about(peer);
         if !led || !self.consensus.promotable() {
