@@ -8,6 +8,7 @@
 mod bounds;
 mod closed_loop;
 mod contender_script;
+mod lease_store;
 mod ledger_model;
 mod ledger_properties;
 mod ledger_script;

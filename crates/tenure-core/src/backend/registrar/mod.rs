@@ -11,7 +11,9 @@
 //! still. The contender has one deadline for all its tenures; without this rule, a renewal that
 //! left while a grant was on its way would lengthen the belief in a lease it did not lengthen.
 
+mod candidacies;
 mod entry;
+mod sessions;
 mod steps;
 mod timers;
 
@@ -22,14 +24,14 @@ use alloc::{
 };
 use core::time::Duration;
 
-use entry::{Ending, Entry, Task};
+use entry::{Entry, Task};
 pub use steps::{Effect, Report, Step};
 use steps::{UnderWay, unsupported};
 use timers::Timers;
 
-use super::{Bid, Change, Hold, Holding, News, StoreError};
+use super::{Bid, Change, News, StoreError};
 use crate::{
-    CandidateId, ElectionName, Moment, RequestId, SessionId, Token,
+    ElectionName, Moment, RequestId, SessionId,
     ledger::{Command, Outcome, Refusal},
     timing::Ttl,
 };
@@ -43,8 +45,8 @@ pub struct Registrar {
     session: Option<(SessionId, Ttl)>,
     entries: BTreeMap<ElectionName, Entry>,
     timers: Timers,
-    /// Sessions that are to be opened or closed, until the store has confirmed it.
-    opening: Option<(RequestId, Moment)>,
+    /// The session is not open yet; the moment when the store is asked, unless it is being asked.
+    opening: Option<(RequestId, Option<Moment>)>,
     under_way: BTreeMap<u64, UnderWay>,
     next_step: u64,
     /// The latest renewal that the store acknowledged and the contender was told of.
@@ -86,7 +88,8 @@ impl Registrar {
     /// When [`Registrar::tick`] must be called at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.timers.first().into_iter().chain(self.opening.map(|(_, at)| at)).min()
+        let opening = self.opening.and_then(|(_, at)| at);
+        self.timers.first().into_iter().chain(opening).min()
     }
 
     /// Whether a request is not answered yet.
@@ -192,10 +195,10 @@ impl Registrar {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Moment) {
-        if let Some((request, at)) = self.opening
+        if let Some((request, Some(at))) = self.opening
             && at <= now
         {
-            self.opening = Some((request, Moment::from_nanos(u64::MAX)));
+            self.opening = Some((request, None));
             if let Some((session, ttl)) = self.session {
                 self.run(Step::Open { session, ttl }, UnderWay::Open { request, session });
             }
@@ -235,314 +238,6 @@ impl Registrar {
             UnderWay::Ending(bid) => self.ended(&bid, &result, now),
             UnderWay::Look(elections) => self.looked(elections, result, now),
         }
-    }
-
-    // Sessions
-
-    fn ttl_of(&mut self, request: RequestId, session: SessionId) -> Option<Ttl> {
-        let ttl = self.session.filter(|(current, _)| *current == session).map(|(_, ttl)| ttl);
-        if ttl.is_none() {
-            self.refuse(request, Refusal::NoSession { session });
-        }
-        ttl
-    }
-
-    fn open(
-        &mut self,
-        request: RequestId,
-        session: SessionId,
-        ttl: Ttl,
-        supersedes: Option<SessionId>,
-        now: Moment,
-    ) {
-        if let Some((old, _)) = self.session.take() {
-            self.forsake(old, now);
-        }
-        if let Some((old, _)) = self.opening.take() {
-            // Too late: the contender has given that session up.
-            self.refuse(old, Refusal::NoSession { session });
-        }
-        if let Some(old) = supersedes {
-            self.run(Step::Close { session: old }, UnderWay::Close { request: None });
-        }
-        self.session = Some((session, ttl));
-        self.opening = Some((request, now));
-        self.tick(now);
-    }
-
-    fn opened(
-        &mut self,
-        request: RequestId,
-        session: SessionId,
-        result: &Result<Report, StoreError>,
-        now: Moment,
-    ) {
-        if self.opening.is_none_or(|(open, _)| open != request) {
-            return;
-        }
-        if self.session.is_none_or(|(current, _)| current != session) {
-            return;
-        }
-        match result {
-            Ok(_) => {
-                self.opening = None;
-                self.say(News::Outcome(request, Outcome::Done));
-            }
-            Err(_) => self.opening = Some((request, now + self.retry)),
-        }
-    }
-
-    fn close(&mut self, request: RequestId, session: SessionId, now: Moment) {
-        if self.session.is_some_and(|(current, _)| current == session) {
-            self.session = None;
-            self.opening = None;
-            self.forsake(session, now);
-        }
-        self.run(Step::Close { session }, UnderWay::Close { request: Some(request) });
-    }
-
-    fn gone(&mut self, session: SessionId, now: Moment) {
-        if self.session.is_some_and(|(current, _)| current == session) {
-            self.session = None;
-            self.opening = None;
-            self.forsake(session, now);
-            self.say(News::Gone(session));
-        }
-    }
-
-    /// Nothing counts any more that rode on this session.
-    fn forsake(&mut self, session: SessionId, now: Moment) {
-        let mut unanswered = Vec::new();
-        for (election, entry) in &mut self.entries {
-            self.timers.set(election, Some(now));
-            unanswered.extend(entry.campaign);
-            match entry.ending {
-                Some(Ending::Withdraw { request } | Ending::Release { request, .. }) => {
-                    unanswered.push(request);
-                }
-                None => {}
-            }
-            entry.forsake();
-        }
-        for request in unanswered {
-            self.refuse(request, Refusal::NoSession { session });
-        }
-    }
-
-    fn extended(
-        &mut self,
-        number: u64,
-        session: SessionId,
-        renewal: u64,
-        holds: &[Hold],
-        lapsed: &[ElectionName],
-        now: Moment,
-    ) {
-        if self.session.is_none_or(|(current, _)| current != session) {
-            return;
-        }
-        let holds: BTreeMap<_, _> = holds.iter().map(|hold| (&hold.election, hold.token)).collect();
-        let mut covered = true;
-        let mut words = Vec::new();
-        for (election, entry) in &mut self.entries {
-            let Some((token, confirmed)) = entry.held else { continue };
-            // What is being given back is not believed in any more.
-            if entry.ending.is_some() {
-                continue;
-            }
-            let named = holds.get(election) == Some(&token);
-            if named && lapsed.contains(election) && confirmed < number {
-                words.push(entry.lapse(election, token, now));
-            } else if named {
-                entry.refresh(now);
-            } else if confirmed < number {
-                covered = false;
-            }
-        }
-        for word in words {
-            self.timers.set(&word.election, Some(now));
-            self.say(News::Seen(word.into()));
-        }
-        if covered {
-            self.renewed = self.renewed.max(number);
-            self.say(News::Renewed(session, renewal));
-        }
-        self.tick(now);
-    }
-
-    // Candidacies
-
-    fn campaign(&mut self, request: RequestId, bid: Bid, now: Moment) {
-        let election = bid.election.clone();
-        let entry = self.entry(&election);
-        if let Some(older) = entry.campaign.replace(request) {
-            // The later one is answered for both.
-            self.refuse(older, Refusal::NotCandidate { election: election.clone() });
-        }
-        let entry = self.entry(&election);
-        if let (Some(token), None) = (entry.held_token(), &entry.ending) {
-            entry.campaign = None;
-            return self.say(News::Outcome(request, Outcome::Leading { token }));
-        }
-        if entry.ending.is_none() {
-            entry.bid = Some(bid);
-        }
-        self.look_after(&election, now);
-    }
-
-    fn withdraw(
-        &mut self,
-        request: RequestId,
-        session: SessionId,
-        election: &ElectionName,
-        now: Moment,
-    ) {
-        if self.ttl_of(request, session).is_none() {
-            return;
-        }
-        let entry = self.entry(election);
-        if let Some(token) = entry.held_token() {
-            let election = election.clone();
-            return self.refuse(request, Refusal::Leads { election, token });
-        }
-        if entry.bid.is_none() {
-            self.refuse(request, Refusal::NotCandidate { election: election.clone() });
-            return self.tidy(election);
-        }
-        entry.ending = Some(Ending::Withdraw { request });
-        self.look_after(election, now);
-    }
-
-    fn release(
-        &mut self,
-        request: RequestId,
-        session: SessionId,
-        election: ElectionName,
-        token: Token,
-        successor: Option<CandidateId>,
-        now: Moment,
-    ) {
-        let Some(ttl) = self.ttl_of(request, session) else { return };
-        let entry = self.entry(&election);
-        if entry.held_token() != Some(token) || entry.ending.is_some() {
-            let current = entry.held_token();
-            return self.refuse(request, Refusal::NotLeader { election, given: token, current });
-        }
-        let hold = Hold { session, election: election.clone(), token, ttl };
-        entry.ending = Some(Ending::Release { request, hold, successor });
-        self.look_after(&election, now);
-    }
-
-    fn acquired(
-        &mut self,
-        number: u64,
-        bid: &Bid,
-        result: Result<Report, StoreError>,
-        now: Moment,
-    ) {
-        let (election, renewed) = (&bid.election, self.renewed);
-        let entry = self.entry(election);
-        entry.busy = false;
-        if entry.bid.as_ref() != Some(bid) {
-            // Asked under a session that is gone.
-            return self.look_after(election, now);
-        }
-        let Ok(Report::Stood(mut holdings)) = result else { return self.ask_later(election, now) };
-        let Some(holding) = holdings.pop() else { return self.ask_later(election, now) };
-        let token = holding.token_of(bid.session);
-        // A renewal that left later and did not name it was believed already: once more, so
-        // that its lease is at least as long.
-        if token.is_some() && renewed > number {
-            return self.look_after(election, now);
-        }
-        entry.held = token.map(|token| (token, number));
-        let news = entry.note(holding, now) || token.is_some();
-        let outcome = match token {
-            Some(token) => Outcome::Leading { token },
-            None => Outcome::Waiting { position: entry.position() },
-        };
-        let campaign = entry.campaign.take();
-        if let (Some(token), Some(Ending::Withdraw { request })) = (token, &entry.ending) {
-            let request = *request;
-            entry.ending = None;
-            self.refuse(request, Refusal::Leads { election: election.clone(), token });
-        } else if let Some(campaign) = campaign {
-            self.say(News::Outcome(campaign, outcome));
-        }
-        if news {
-            self.tell(election, now);
-        }
-        self.settle(election, now);
-    }
-
-    fn ended(&mut self, bid: &Bid, result: &Result<Report, StoreError>, now: Moment) {
-        let (election, poll) = (&bid.election, self.poll);
-        let entry = self.entry(election);
-        entry.busy = false;
-        if entry.bid.as_ref() != Some(bid) {
-            return self.look_after(election, now);
-        }
-        let Ok(report) = result else { return self.ask_later(election, now) };
-        let Some(ending) = entry.ending.take() else { return };
-        if entry.campaign.is_none() {
-            entry.bid = None;
-        }
-        let (request, outcome) = match ending {
-            Ending::Withdraw { request } => (request, Outcome::Done),
-            Ending::Release { request, hold, .. } => {
-                entry.held = None;
-                entry.stands_back = Some(now + poll);
-                let given = hold.token;
-                let election = election.clone();
-                match report {
-                    Report::Released(false) => (
-                        request,
-                        Outcome::Refused(Refusal::NotLeader { election, given, current: None }),
-                    ),
-                    _ => (request, Outcome::Done),
-                }
-            }
-        };
-        self.say(News::Outcome(request, outcome));
-        self.look_after(election, now);
-    }
-
-    fn looked(
-        &mut self,
-        elections: Vec<ElectionName>,
-        result: Result<Report, StoreError>,
-        now: Moment,
-    ) {
-        let mut holdings = match result {
-            Ok(Report::Stood(holdings)) => holdings.into_iter().map(Some).collect(),
-            _ => Vec::<Option<Holding>>::new(),
-        };
-        holdings.resize(elections.len(), None);
-        for (election, holding) in elections.into_iter().zip(holdings) {
-            let Some(entry) = self.entries.get_mut(&election) else { continue };
-            entry.busy = false;
-            match holding {
-                Some(holding) => self.stands(&election, holding, now),
-                None => self.ask_later(&election, now),
-            }
-        }
-    }
-
-    fn stands(&mut self, election: &ElectionName, holding: Holding, now: Moment) {
-        let session = self.session.map(|(session, _)| session);
-        let entry = self.entry(election);
-        if let Some(token) = entry.held_token()
-            && entry.ending.is_none()
-            && holding.revision.get() >= token.get()
-            && session.and_then(|session| holding.token_of(session)) != Some(token)
-        {
-            let word = entry.lapse(election, token, now);
-            self.say(News::Seen(word.into()));
-        }
-        if self.entry(election).note(holding, now) {
-            self.tell(election, now);
-        }
-        self.settle(election, now);
     }
 
     // Inside

@@ -4,8 +4,8 @@
 //! One run again: `TENURE_SEED=17 cargo test -p tenure-core closed_loop`; more of them:
 //! `TENURE_RUNS=100000`.
 
-mod chance;
-mod clock;
+pub(crate) mod chance;
+pub(crate) mod clock;
 mod process;
 mod store;
 mod world;
