@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use super::super::{Bid, Hold, Holding, Word};
 use crate::{
-    CandidateId, ElectionName, Moment, RequestId, Revision, Sighting, Token, View, candidate::Seen,
-    timing::Ttl,
+    CandidateId, ElectionName, Moment, RequestId, Revision, SessionId, Sighting, Token, View,
+    candidate::Seen, timing::Ttl,
 };
 
 /// How a candidacy ends by the contender's word; answered when the store has confirmed it.
@@ -181,15 +181,20 @@ impl Entry {
 
     /// What contender and observers are told. A hold that the store reports, but that no step
     /// of the present session confirmed, is nothing for the contender: nothing says that its
-    /// lease is as long as the session's.
-    pub(super) fn word(&self, election: &ElectionName, now: Moment) -> Option<Word> {
+    /// lease is as long as the session's. That goes for a hold that nobody here asks for (any
+    /// more), too: a question that was given up on may have taken effect after its answer.
+    pub(super) fn word(
+        &self,
+        election: &ElectionName,
+        session: Option<SessionId>,
+        now: Moment,
+    ) -> Option<Word> {
         let Known { holding, heard } = self.known.as_ref()?;
         let holder = holding.holder.as_ref();
         let view = holder.map_or(View::Vacant, |(_, leader)| View::Led(leader.clone()));
         let sighting =
             Sighting { view, revision: holding.revision, age: now.since(*heard), reason: None };
         let holder = holder.map(|(session, leader)| (*session, leader.token));
-        let session = self.bid.as_ref().map(|bid| bid.session);
         let own = holder.filter(|(holder, _)| Some(*holder) == session);
         let confirmed = own.is_none_or(|(_, token)| self.held_token() == Some(token));
         let seen = confirmed.then_some(Seen {

@@ -15,6 +15,8 @@ mod candidacies;
 mod entry;
 mod sessions;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use alloc::{
@@ -155,7 +157,8 @@ impl Registrar {
     pub fn follow(&mut self, election: &ElectionName, now: Moment) {
         let entry = self.entry(election);
         entry.followed = true;
-        match entry.word(election, now) {
+        let session = self.session.map(|(session, _)| session);
+        match self.entry(election).word(election, session, now) {
             Some(word) => self.say(News::Seen(word.into())),
             None => self.look_after(election, now),
         }
@@ -258,7 +261,8 @@ impl Registrar {
     }
 
     fn tell(&mut self, election: &ElectionName, now: Moment) {
-        if let Some(word) = self.entry(election).word(election, now) {
+        let session = self.session.map(|(session, _)| session);
+        if let Some(word) = self.entry(election).word(election, session, now) {
             self.say(News::Seen(word.into()));
         }
     }
