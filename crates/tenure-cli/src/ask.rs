@@ -318,6 +318,9 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
         Refusal::NoSession { .. } | Refusal::SessionUsed { .. } | Refusal::NotCandidate { .. } => {
             (Exit::Conflict, "start the process again")
         }
+        Refusal::Unsupported { .. } => {
+            (Exit::Usage, "use a quorum of Tenure nodes: tenure dev shows one")
+        }
         Refusal::Member { .. } => (Exit::Conflict, "tenure cluster status shows the nodes"),
     };
     Failure::new(exit, "nothing was changed", refusal, next)

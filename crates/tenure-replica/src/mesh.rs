@@ -218,7 +218,8 @@ impl Mesh {
     /// When the next ping is due: soon after a change, regularly otherwise.
     fn ping_at(&self, now: Moment) -> Moment {
         let Some(last) = self.last_ping else { return Moment::default() };
-        let hurry = self.hurry || self.hears(now) != self.told;
+        let hears = self.peers.keys().filter(|id| !self.is_dark(**id, now));
+        let hurry = self.hurry || !hears.eq(&self.told);
         last + if hurry { self.ping_every / HURRY } else { self.ping_every }
     }
 

@@ -332,7 +332,7 @@ impl Replica {
         // What is for the Raft leader waits, without a deadline, until there is one.
         let for_leader = self.leader().map(|_| {
             let report = (!self.dead_with_sessions().is_empty()).then_some(self.next_report);
-            let questions = self.questions.next_deadline(self.config.heartbeat);
+            let questions = self.questions.next_deadline(2 * self.config.heartbeat);
             [self.requests.next_deadline(), questions, report].into_iter().flatten().min()
         });
         [
@@ -490,6 +490,9 @@ impl Replica {
         }
         while self.next_tick <= now.moment {
             self.next_tick = self.next_tick + tick;
+            if self.consensus.ticks_until_action() == 1 {
+                self.begin_round(now, true);
+            }
             self.consensus.tick();
         }
         for (to, rows) in self.mesh.pings_due(now.moment) {
@@ -539,8 +542,9 @@ impl Replica {
         for (request, at, wish) in self.requests.due(now.moment, SEND_AGAIN) {
             self.tell_leader(PeerBody::Wish { request, at, wish }, now);
         }
-        while let Some((number, sessions)) = self.questions.next(now.moment, self.config.heartbeat)
-        {
+        // The Raft leader may let it wait for a heartbeat.
+        let patience = 2 * self.config.heartbeat;
+        while let Some((number, sessions)) = self.questions.next(now.moment, patience) {
             self.tell_leader(PeerBody::Confirm { number, sessions }, now);
         }
         if !self.dead.is_empty() && self.next_report <= now.moment {

@@ -33,10 +33,23 @@ impl Rounds {
     /// The number of a round to begin now, when one is wanted. While a round is under way the
     /// next waits for it, so that one round carries what gathered meanwhile; after
     /// `patience` it is taken for lost.
-    pub(crate) fn begin(&mut self, now: Moment, patience: core::time::Duration) -> Option<u64> {
+    ///
+    /// Renewals can wait for the next heartbeat, since holders count from when they asked: then
+    /// the round is that heartbeat, and costs no message of its own. Questions about the present
+    /// do not wait.
+    pub(crate) fn begin(
+        &mut self,
+        now: Moment,
+        patience: core::time::Duration,
+        heartbeat_is_due: bool,
+    ) -> Option<u64> {
         let blocked =
             self.under_way.values().next_back().is_some_and(|(at, _)| now.since(*at) < patience);
-        if self.waiting.is_empty() || blocked {
+        let wanted = match heartbeat_is_due {
+            true => !self.waiting.is_empty(),
+            false => self.waiting.iter().any(|question| question.sessions.is_empty()),
+        };
+        if !wanted || blocked {
             return None;
         }
         self.next += 1;
@@ -179,5 +192,36 @@ impl Questions {
 impl Batch {
     fn waits(&self, now: Moment, patience: core::time::Duration) -> bool {
         self.confirmed.is_none() && now.since(self.sent) < patience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use tenure_core::Incarnation;
+
+    const PATIENCE: Duration = Duration::from_millis(10);
+
+    fn question(sessions: u32) -> Question {
+        let process = Incarnation::from_random(1);
+        let sessions = (1..=sessions).map(|number| SessionId { process, number }).collect();
+        Question { from: NodeId::new(1).unwrap(), number: 7, sessions }
+    }
+
+    #[test]
+    fn renewals_wait_for_a_heartbeat_and_questions_about_the_present_do_not() {
+        let (mut rounds, now) = (Rounds::default(), Moment::from_nanos(1));
+        rounds.ask(question(1));
+        assert_eq!(rounds.begin(now, PATIENCE, false), None);
+        assert_eq!(rounds.begin(now, PATIENCE, true), Some(1));
+        rounds.began(1, now);
+        rounds.ask(question(0));
+        // The first is under way, and is taken for lost later.
+        assert_eq!(rounds.begin(now, PATIENCE, false), None);
+        let now = now + PATIENCE;
+        assert_eq!(rounds.begin(now, PATIENCE, false), Some(2));
+        rounds.began(2, now);
+        assert_eq!(rounds.confirmed(2).len(), 2);
     }
 }

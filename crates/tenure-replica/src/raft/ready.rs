@@ -1,5 +1,7 @@
 //! What comes out of consensus, in the order in which it may take effect.
 
+use ::raft::eraftpb::{Message, MessageType};
+
 use super::convert;
 use super::message::RaftMessage;
 use super::{BARRIER_BYTES, Consensus, Standing};
@@ -104,6 +106,8 @@ impl Consensus {
         // The library sorts messages by the role at the end of the round; we sort them
         // one by one, see `Writes::send`.
         let messages = ready.take_messages().into_iter().chain(ready.take_persisted_messages());
+        let mut heartbeats = Vec::new();
+        let messages = messages.filter(|message| is_new(message, &mut heartbeats));
         out.messages = messages.filter_map(convert::message_out).collect();
         out.barriers = ready.take_read_states().iter().filter_map(barrier).collect();
         let committed = ready.take_committed_entries();
@@ -160,6 +164,19 @@ impl Consensus {
             self.node.advance_apply_to(target);
         }
     }
+}
+
+/// False for a heartbeat that says word for word what another in the same output says, as when
+/// a read barrier was begun right before the regular one.
+fn is_new(message: &Message, heartbeats: &mut Vec<Message>) -> bool {
+    if message.get_msg_type() != MessageType::MsgHeartbeat {
+        return true;
+    }
+    let new = !heartbeats.contains(message);
+    if new {
+        heartbeats.push(message.clone());
+    }
+    new
 }
 
 fn barrier(state: &::raft::ReadState) -> Option<Barrier> {

@@ -81,8 +81,14 @@ impl Replica {
                 self.send(from, body, now);
             }
         }
+        self.begin_round(now, false);
+    }
+
+    /// Begins a round if one is wanted; before a heartbeat, so that both are one message.
+    pub(super) fn begin_round(&mut self, now: Now, heartbeat_is_due: bool) {
         let Some(leading) = &mut self.leading else { return };
-        if let Some(round) = leading.rounds.begin(now.moment, self.config.heartbeat)
+        let patience = self.config.heartbeat;
+        if let Some(round) = leading.rounds.begin(now.moment, patience, heartbeat_is_due)
             && self.consensus.read_barrier(round)
         {
             leading.rounds.began(round, now.moment);

@@ -114,6 +114,24 @@ fn who_has_no_vote_never_campaigns() {
 }
 
 #[test]
+fn a_read_barrier_right_before_a_heartbeat_costs_no_message() {
+    let mut net = Net::new(5, &[1, 2, 3], Shape::default());
+    let leader = net.elect();
+    net.run(1_000 * MS);
+    let consensus = net.consensus(leader);
+    while consensus.ticks_until_action() > 1 {
+        consensus.tick();
+    }
+    while consensus.ready().is_some() {}
+    assert!(consensus.read_barrier(42));
+    consensus.tick();
+    let sent = consensus.ready().map(|ready| ready.messages).unwrap_or_default();
+    let to: Vec<_> = sent.iter().map(|message| message.to).collect();
+    assert_eq!(to.len(), 2, "one for each of the others: {sent:?}");
+    assert_ne!(to[0], to[1]);
+}
+
+#[test]
 fn a_read_barrier_is_confirmed_by_a_quorum_only() {
     let mut net = Net::new(5, &[1, 2, 3], Shape::default());
     let leader = net.elect();
