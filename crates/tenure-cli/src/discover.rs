@@ -135,6 +135,13 @@ fn runs(pid: u32) -> bool {
 }
 
 fn by_url(url: &str) -> Outcome<Found> {
+    if crate::store::is_store(url) {
+        return Err(Failure::usage(
+            "this command needs a quorum of Tenure nodes",
+            "other stores hold leases and no more: no list, no history, no operator's commands",
+            "campaign, leader, watch, run and lock work on every store",
+        ));
+    }
     let endpoints = parse_url(url).map_err(|error| {
         Failure::usage(
             format!("{url:?} does not say where a cluster is"),

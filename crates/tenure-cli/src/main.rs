@@ -13,6 +13,7 @@ mod events;
 mod log;
 mod output;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 

@@ -15,11 +15,12 @@ use tenure_quorum::clock;
 use super::StopSignals;
 use crate::{
     args,
-    ask::{self, PATIENCE},
+    ask::PATIENCE,
     cli::{Global, asking, epilogue},
     discover,
     error::{Exit, Failure, Outcome},
     output::{Output, json, time},
+    store::{self, failed},
 };
 
 /// How long to wait for the store to learn of a resignation.
@@ -39,6 +40,7 @@ const WAITING: Duration = Duration::from_millis(200);
         ("tenure campaign billing", "under a name made of host, pid and chance"),
         ("tenure campaign billing --id worker-7 --value 10.0.0.7:8080", ""),
         ("tenure campaign billing --json", "one JSON object per event"),
+        ("tenure campaign billing -u file:///var/lock/jobs", "among processes of this machine"),
     ],
     &asking(&[
         (Exit::Yes, "stopped by SIGTERM, after resigning"),
@@ -128,13 +130,19 @@ pub(crate) async fn run(args: CampaignArgs, global: &Global, output: Output) -> 
         Some(id) => id,
         None => random_id()?,
     };
-    let found = discover::cluster(global)?;
     let elector = Elector::builder()
         .ttl(args.ttl.get())
         .drift(args.drift)
         .timeout(global.timeout.unwrap_or(PATIENCE));
+    let elector = async {
+        let elector = match store::url(global) {
+            Some(url) => elector.connect(url).await,
+            None => elector.reach(discover::cluster(global)?.endpoints).await,
+        };
+        elector.map_err(|error| failed(&error))
+    };
     let elector = tokio::select! {
-        elector = elector.reach(found.endpoints) => elector.map_err(|error| failed(&error))?,
+        elector = elector => elector?,
         _ = stop.name() => return Ok(Exit::Interrupted),
     };
     let exit =
@@ -287,17 +295,6 @@ impl Runner {
 
 fn exit_of(signal: &str) -> Exit {
     if signal == "SIGINT" { Exit::Interrupted } else { Exit::Yes }
-}
-
-fn failed(error: &Error) -> Failure {
-    match error {
-        Error::Refused(refusal) => ask::refused(refusal),
-        Error::Client(error) => ask::unanswered(error),
-        Error::Name(_) | Error::Ttl(_) => {
-            Failure::usage("cannot contend", error, "tenure campaign --help")
-        }
-        _ => Failure::new(Exit::Tool, "cannot contend", error, "start the process again"),
-    }
 }
 
 /// A name that no other process has: host, process and chance.

@@ -20,6 +20,7 @@ use crate::{
     error::{Exit, Failure, Outcome},
     events::{Belief, ViewWord},
     output::{Output, human, json, time},
+    store,
 };
 
 /// Longest wait for one node's word when all are asked.
@@ -60,6 +61,17 @@ pub(crate) struct LeaderArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: &LeaderArgs, global: &Global, output: Output) -> Outcome {
+    if let Some(url) = store::url(global) {
+        if args.all || args.local {
+            return Err(Failure::usage(
+                "this store has no nodes to ask one by one",
+                "--all and --local are for a quorum of Tenure nodes",
+                "tenure leader ELECTION --url URL",
+            ));
+        }
+        let sighting = store::sighting(url, &args.election, args.wait, global).await?;
+        return show(&args.election, &sighting, output);
+    }
     if args.all {
         return everybody(&args.election, global, output).await;
     }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use tenure_core::{
-    ElectionName, View,
+    ElectionName, Sighting, View,
     ledger::{Event, EventKind},
 };
 use tenure_quorum::{clock, wire::Push};
@@ -12,9 +12,10 @@ use tenure_quorum::{clock, wire::Push};
 use crate::{
     ask::{self, Asker},
     cli::{Global, asking, epilogue},
-    error::{Exit, Outcome},
+    error::{Exit, Failure, Outcome},
     events::{Belief, ViewWord},
     output::{Output, human, human::Paint, json, time},
+    store,
 };
 
 /// Follow elections: one line per change
@@ -40,6 +41,9 @@ pub(crate) struct WatchArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: WatchArgs, global: &Global, output: Output) -> Outcome {
+    if let Some(url) = store::url(global) {
+        return on_store(url, args, global, output).await;
+    }
     let asker = Asker::connect(global).await?;
     let prefix = match args.prefix {
         None if args.elections.is_empty() => Some(String::new()),
@@ -55,6 +59,55 @@ pub(crate) async fn run(args: WatchArgs, global: &Global, output: Output) -> Out
         }
     }
     Err(ask::no_quorum("the connection to the node ended"))
+}
+
+/// Follows elections on a store that says who leads, and nothing else.
+async fn on_store(url: &str, args: WatchArgs, global: &Global, output: Output) -> Outcome {
+    if args.elections.is_empty() || args.prefix.is_some() {
+        return Err(Failure::usage(
+            "this store does not list its elections",
+            "only a quorum of Tenure nodes can follow all elections, or those with a prefix",
+            "name the elections: tenure watch ELECTION... --url URL",
+        ));
+    }
+    let mut followed = tokio::task::JoinSet::new();
+    for election in args.elections {
+        let (elector, mut observer) = store::observe(url, &election, global).await?;
+        followed.spawn(async move {
+            let _open = elector;
+            let mut before = None;
+            while let Some(sighting) = observer.changed().await {
+                let view = Belief::from(&sighting).view;
+                let change = seen(&election, &sighting, before.replace(view));
+                let line = if output.json { change.json() } else { change.human(output.paint()) };
+                output.data(&line)?;
+            }
+            Err(ask::no_quorum("the store was closed"))
+        });
+    }
+    followed.join_next().await.and_then(Result::ok).unwrap_or(Ok(Exit::Tool))
+}
+
+/// What changed, as far as two sightings tell.
+fn seen(election: &ElectionName, sighting: &Sighting, before: Option<ViewWord>) -> Change {
+    let push = Push {
+        election: election.clone(),
+        sighting: sighting.clone(),
+        holder: None,
+        handover: false,
+        revoked: false,
+        candidates: 0,
+        events: Vec::new(),
+        mono_ns: clock::monotonic_nanos(),
+    };
+    let known = !matches!(before, None | Some(ViewWord::Unknown));
+    let event = match &sighting.view {
+        View::Led(_) if known => "elected",
+        View::Vacant if known => "ended",
+        _ => return knowledge(&push, before),
+    };
+    let text = human::sighting(sighting, clock::wall(), Paint::default());
+    Change { text, ..bare(&push, event) }
 }
 
 /// One line.

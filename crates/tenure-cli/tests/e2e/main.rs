@@ -10,6 +10,7 @@ mod bad_usage;
 mod candidates;
 mod data_dirs;
 mod dev;
+mod directory;
 mod hand_over;
 mod latecomers;
 mod leader_death;
