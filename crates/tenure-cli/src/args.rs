@@ -24,6 +24,13 @@ pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Two durations, the shorter one first, for example `1s..30s`.
+pub(crate) fn span(text: &str) -> Result<(Duration, Duration), String> {
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let (from, to) = (some_time(from)?, some_time(to)?);
+    if from > to { Err(format!("{text:?} begins with the longer one")) } else { Ok((from, to)) }
+}
+
 /// The length of a lease.
 pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
     Ttl::new(duration(text)?).map_err(|error| error.to_string())
@@ -94,6 +101,14 @@ mod tests {
         for bad in ["5", "", "soon", "-1s", "5 parsecs"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn spans_go_upwards() {
+        assert_eq!(span("1s..2s"), Ok((Duration::from_secs(1), Duration::from_secs(2))));
+        assert_eq!(span("3s"), Ok((Duration::from_secs(3), Duration::from_secs(3))));
+        assert!(span("2s..1s").is_err());
+        assert!(span("0s..1s").is_err());
     }
 
     #[test]

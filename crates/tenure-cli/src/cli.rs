@@ -22,6 +22,7 @@ use crate::{args, command, error::Exit, output::Color};
             ("tenure dev", "a cluster on this machine, with a live view"),
             ("tenure leader demo", "who leads"),
             ("tenure leader demo --all", "what every node believes"),
+            ("tenure run demo -- ./job", "run a command only while leading"),
             ("tenure campaign demo", "contend, and hold leadership until ctrl-C"),
         ],
         &ALL_EXITS,
@@ -101,6 +102,8 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Dev(command::dev::DevArgs),
+    Run(Box<command::run::RunArgs>),
+    Lock(Box<command::run::LockArgs>),
     Campaign(command::campaign::CampaignArgs),
     Leader(command::leader::LeaderArgs),
     Watch(command::watch::WatchArgs),
@@ -142,6 +145,13 @@ const LONG_EXAMPLE: usize = 48;
 
 /// The end of a help text: examples, then exit codes.
 pub(crate) fn epilogue(examples: &[(&str, &str)], exits: &[(Exit, &str)]) -> String {
+    let exits: Vec<_> = exits.iter().map(|(exit, what)| (exit.code().to_string(), *what)).collect();
+    let exits: Vec<_> = exits.iter().map(|(exit, what)| (exit.as_str(), *what)).collect();
+    epilogue_of(examples, &exits)
+}
+
+/// The same for a command with exit codes of its own.
+pub(crate) fn epilogue_of(examples: &[(&str, &str)], exits: &[(&str, &str)]) -> String {
     let lengths = examples.iter().map(|(line, _)| line.len());
     let width = lengths.filter(|length| *length <= LONG_EXAMPLE).max().unwrap_or(0);
     let mut text = String::from("Examples:\n");
@@ -151,7 +161,7 @@ pub(crate) fn epilogue(examples: &[(&str, &str)], exits: &[(Exit, &str)]) -> Str
     }
     text.push_str("\nExit codes:\n");
     for (exit, what) in exits {
-        text.push_str(&format!("  {:>3}  {what}\n", exit.code()));
+        text.push_str(&format!("  {exit:>3}  {what}\n"));
     }
     text
 }

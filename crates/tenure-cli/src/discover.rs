@@ -194,10 +194,20 @@ fn default_dev_dir(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> PathBuf 
 
 /// Where a node that is not told otherwise keeps its data.
 pub(crate) fn default_data_dir(name: &NodeName) -> PathBuf {
+    let state = state_dir().unwrap_or_else(|| PathBuf::from("."));
+    state.join("tenure/nodes").join(name.as_str().replace('/', "_"))
+}
+
+/// Where elections are kept that are for this user on this machine only. The same wherever a
+/// process is started: two directories would be two elections.
+pub(crate) fn elections_dir() -> PathBuf {
+    let nowhere = || PathBuf::from(format!("/tmp/tenure-{}", rustix::process::getuid().as_raw()));
+    state_dir().unwrap_or_else(nowhere).join("tenure/elections")
+}
+
+fn state_dir() -> Option<PathBuf> {
     let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(|| env::home_dir().map(|home| home.join(".local/state")));
-    let name = name.as_str().replace('/', "_");
-    state.unwrap_or_else(|| PathBuf::from(".")).join("tenure/nodes").join(name)
+    state.or_else(|| env::home_dir().map(|home| home.join(".local/state")))
 }
 
 #[cfg(test)]

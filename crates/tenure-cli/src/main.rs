@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod log;
 mod output;
+mod run;
 mod serve;
 mod store;
 
@@ -27,6 +28,10 @@ use crate::{
 
 fn main() -> ExitCode {
     die_of_panics();
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == run::launch::WORD) {
+        return run::launch::main(words);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misuse(&error),
@@ -34,7 +39,7 @@ fn main() -> ExitCode {
     let global = cli.global.settled();
     let output = Output { json: global.json, quiet: global.quiet, color: global.color };
     match command::run(cli.command, &global, output) {
-        Ok(exit) => exit.into(),
+        Ok(code) => code.into(),
         Err(failure) => {
             output.failure(&failure);
             failure.exit.into()

@@ -128,7 +128,7 @@ pub(crate) async fn run(args: CampaignArgs, global: &Global, output: Output) -> 
     let mut stop = StopSignals::listen()?;
     let id = match args.id.clone() {
         Some(id) => id,
-        None => random_id()?,
+        None => random_id(std::process::id())?,
     };
     let elector = Elector::builder()
         .ttl(args.ttl.get())
@@ -298,13 +298,13 @@ fn exit_of(signal: &str) -> Exit {
 }
 
 /// A name that no other process has: host, process and chance.
-fn random_id() -> Outcome<CandidateId> {
+pub(crate) fn random_id(process: u32) -> Outcome<CandidateId> {
     use std::hash::{BuildHasher, Hasher};
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let host: String =
         host.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
     let chance = std::hash::RandomState::new().build_hasher().finish() & 0xffff;
-    let name = format!("{host}-{}-{chance:04x}", std::process::id());
+    let name = format!("{host}-{process}-{chance:04x}");
     CandidateId::new(name).map_err(|error| {
         Failure::usage("this host's name makes no candidate id", error, "give one with --id")
     })
@@ -316,8 +316,8 @@ mod tests {
 
     #[test]
     fn a_random_id_is_a_good_name() {
-        let id = random_id().unwrap();
+        let id = random_id(std::process::id()).unwrap();
         assert!(id.as_str().contains(&std::process::id().to_string()), "{id}");
-        assert_ne!(random_id().unwrap(), id);
+        assert_ne!(random_id(std::process::id()).unwrap(), id);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod man;
 pub(crate) mod node;
 pub(crate) mod pause;
 pub(crate) mod resign;
+pub(crate) mod run;
 pub(crate) mod status;
 mod succession;
 pub(crate) mod transfer;
@@ -30,7 +31,16 @@ use crate::{
 };
 
 /// Runs one command.
-pub(crate) fn run(command: Command, global: &Global, output: Output) -> Outcome {
+pub(crate) fn run(command: Command, global: &Global, output: Output) -> Outcome<u8> {
+    match command {
+        // Its exit codes are those of the command that it runs.
+        Command::Run(args) => run::run(*args, global, output),
+        Command::Lock(args) => run::lock(*args, global, output),
+        other => run_other(other, global, output).map(Exit::code),
+    }
+}
+
+fn run_other(command: Command, global: &Global, output: Output) -> Outcome {
     match command {
         // These two set up their own logging: one talks more, the other draws on the terminal.
         Command::Node(args) => node::run(*args, global, output),
@@ -59,7 +69,7 @@ fn run_client(command: Command, global: &Global, output: Output) -> Outcome {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args, output),
         Command::Version(args) => version::run(&args, output),
-        Command::Node(_) | Command::Dev(_) => Ok(Exit::Yes),
+        Command::Run(_) | Command::Lock(_) | Command::Node(_) | Command::Dev(_) => Ok(Exit::Yes),
     }
 }
 

@@ -73,6 +73,7 @@ fn end(lines: &[Line], election: &str, run: u32, token: u64) -> u64 {
             || line.event == "asked_to_stop"
             || about("hand_over")
             || about("handover")
+            || about("resigned")
         {
             given_up = given_up.min(line.mono_ns);
         } else if about("lost") {

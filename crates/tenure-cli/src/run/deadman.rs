@@ -1,0 +1,85 @@
+//! A thread that only watches the time. It shares nothing with the loop that supervises and
+//! nothing with the async runtime but the deadline itself: when the loop is stuck, in a write
+//! or by a fault of ours, the command is killed all the same.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::{
+    thread::clock_nanosleep_absolute,
+    time::{ClockId, Timespec},
+};
+use tenure_core::Moment;
+use tenure_quorum::clock;
+
+use super::{budget::Budget, cgroup, contest::Lease, tree};
+use crate::error::{Failure, Outcome};
+
+/// After the deadline, what is left is looked for this often.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Whether something may run that must be dead before the lease is over.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deadman(Arc<(Mutex<bool>, Condvar)>);
+
+impl Deadman {
+    /// Starts the thread.
+    pub(crate) fn start(lease: Lease, budget: Budget, cgroup: Option<PathBuf>) -> Outcome<Self> {
+        let deadman = Self::default();
+        let watched = deadman.clone();
+        let spawned = std::thread::Builder::new()
+            .name("deadman".into())
+            .spawn(move || watched.watch(&lease, budget, cgroup.as_deref()));
+        spawned
+            .map_err(|error| Failure::io("cannot start a thread", &error, "free some memory"))?;
+        Ok(deadman)
+    }
+
+    pub(crate) fn arm(&self, armed: bool) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = armed;
+        self.0.1.notify_one();
+    }
+
+    fn is_armed(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, lease: &Lease, budget: Budget, cgroup: Option<&std::path::Path>) {
+        loop {
+            let armed = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.0.1.wait_while(armed, |armed| !*armed));
+            let now = clock::moment();
+            // The loop had a quarter of the margin; the front has another quarter after this.
+            let due = lease.deadline().map(|at| budget.kill_at(at) + budget.kill_margin / 4);
+            match due {
+                Some(due) if due > now => sleep_until(due),
+                _ if self.is_armed() => {
+                    if let Some(group) = cgroup {
+                        let _ = cgroup::kill(group);
+                    }
+                    let _ = tree::kill_all(std::process::id(), None);
+                    sleep_until(now + AGAIN);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// By the clock that goes on while the machine is suspended.
+fn sleep_until(at: Moment) {
+    // A signal cuts it short; the loop around it looks again.
+    let _ = clock_nanosleep_absolute(ClockId::Boottime, &timespec(at));
+}
+
+/// A point on that clock, as the kernel wants it.
+pub(crate) fn timespec(at: Moment) -> Timespec {
+    let nanos = at.as_nanos();
+    Timespec {
+        tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(0),
+    }
+}
