@@ -25,6 +25,9 @@ pub struct Line {
     pub token: u64,
     /// When, in nanoseconds of this machine's monotonic clock.
     pub mono_ns: u64,
+    /// With `lost`: when it last made sure that it may act.
+    #[serde(default)]
+    pub acted_ns: u64,
 }
 
 /// A candidate process; killed when it is dropped.

@@ -76,6 +76,7 @@ impl ElectorBuilder {
     /// | `tenure+unix:///run/tenure/node.sock` | the same, through the node on this machine |
     /// | `file:///var/lock/jobs` | a directory, for processes of this machine |
     /// | `mem://name` | this process |
+    /// | `etcd://10.0.0.1:2379,10.0.0.2:2379` | etcd 3.4 or later (feature `etcd`) |
     ///
     /// With `?require=one-holder,monotonic-token` the store is refused unless it promises that.
     ///

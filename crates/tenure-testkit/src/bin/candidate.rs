@@ -14,11 +14,17 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How often a leader asks whether it may act.
 const STEP: Duration = Duration::from_millis(2);
 
-fn say(event: &str, token: u64) {
+fn now() -> u128 {
     let time = clock_gettime(ClockId::Monotonic);
-    let now = u128::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
-        + u128::try_from(time.tv_nsec).unwrap_or(0);
-    println!("{{\"event\":\"{event}\",\"token\":{token},\"mono_ns\":{now}}}");
+    u128::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u128::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+fn say(event: &str, token: u64, acted: u128) {
+    let now = now();
+    println!(
+        "{{\"event\":\"{event}\",\"token\":{token},\"mono_ns\":{now},\"acted_ns\":{acted}}}"
+    );
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -31,16 +37,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut asked_to_end = signal(SignalKind::terminate())?;
     let elector = Elector::builder().ttl(ttl).connect(url).await?;
     let mut campaign = elector.campaign(election, id).value(format!("value of {id}")).start()?;
-    say("campaigning", 0);
+    say("campaigning", 0, 0);
     loop {
         let leadership = tokio::select! {
             elected = campaign.elected() => elected?,
             _ = asked_to_end.recv() => break,
         };
         let token = leadership.token().get();
-        say("elected", token);
+        say("elected", token, 0);
         tokio::select! {
-            lost = act(&leadership) => say(&format!("lost:{lost}"), token),
+            (lost, acted) = act(&leadership) => say(&format!("lost:{lost}"), token, acted),
             _ = asked_to_end.recv() => {
                 leadership.resign();
                 break;
@@ -48,19 +54,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     campaign.withdraw(Duration::from_secs(5)).await;
-    say("left", 0);
+    say("left", 0, 0);
     elector.close();
     Ok(())
 }
 
-/// Acts for as long as it may.
-async fn act(leadership: &Leadership) -> &'static str {
+/// Acts for as long as it may. Gives why it stopped, and the moment before it last made sure.
+async fn act(leadership: &Leadership) -> (&'static str, u128) {
+    let mut acted = 0;
     loop {
+        let before = now();
         if let Err(lost) = leadership.check() {
-            return lost.loss.as_str();
+            return (lost.loss.as_str(), acted);
         }
+        acted = before;
         if leadership.is_handover_asked() {
-            return "handover";
+            return ("handover", acted);
         }
         tokio::time::sleep(STEP).await;
     }

@@ -5,6 +5,7 @@
 
 mod electors;
 mod processes;
+mod servers;
 
 use std::{path::Path, time::Duration};
 
@@ -13,6 +14,7 @@ pub use electors::{
     tokens_rise_over_tenures, withdrawing_leaves_the_queue,
 };
 pub use processes::{killed_holder_is_succeeded, paused_holder_notices_first, resigns_on_request};
+pub use servers::{never_two_leaders_through, silent_store_costs_the_lease};
 
 /// What the suite needs to know about a store.
 #[derive(Debug, Clone)]

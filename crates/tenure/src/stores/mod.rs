@@ -26,6 +26,8 @@ async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
     match scheme {
         Some("file") => file::connect(connect),
         Some("mem") => mem::connect(connect),
+        #[cfg(feature = "etcd")]
+        Some("etcd" | "etcds") => tenure_etcd::connect(connect).await,
         Some(scheme) => Err(ConnectError::Url {
             what: format!("{scheme}://..."),
             why: format!("there is no store of that kind in this build; known are: {}", known()),
@@ -42,6 +44,9 @@ fn known() -> String {
     let mut known = vec!["file:///directory", "mem://name"];
     if cfg!(feature = "quorum") {
         known.insert(0, "tenure://host:port,host:port");
+    }
+    if cfg!(feature = "etcd") {
+        known.push("etcd://host:port,host:port");
     }
     known.join(", ")
 }
