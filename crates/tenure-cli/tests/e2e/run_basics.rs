@@ -191,3 +191,45 @@ fn the_sheet_says_when_what_happens() {
     );
     assert_eq!(sheet["smallest_ttl_ms"], 2537);
 }
+
+/// Runs a command line on a terminal of its own: types each text when the one before it was
+/// answered by what is named. Gives the exit code and all that was shown.
+fn on_a_terminal(line: &str, talk: &[(&str, &str)]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!("{} -q {line}", env!("CARGO_BIN_EXE_tenure"));
+    let mut child = std::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env_remove("TENURE_URL")
+        .env("XDG_STATE_HOME", dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let (mut screen, mut shown) = (child.stdout.take().unwrap(), Vec::new());
+    let mut bytes = [0; 256];
+    let mut talk = talk.iter();
+    let mut next = talk.next();
+    while let Ok(length @ 1..) = std::io::Read::read(&mut screen, &mut bytes) {
+        shown.extend_from_slice(&bytes[..length]);
+        let text = String::from_utf8_lossy(&shown).into_owned();
+        if let Some((_, typed)) = next.filter(|(answer, _)| text.contains(answer)) {
+            std::io::Write::write_all(&mut keys, typed.as_bytes()).unwrap();
+            next = talk.next();
+        }
+    }
+    let code = child.wait().unwrap().code();
+    (code, String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn the_terminal_is_the_commands() {
+    let script = r#"run demo -- sh -c 'trap "echo caught; exit 5" INT; echo up; while :; do sleep 0.02; done'"#;
+    let (code, shown) = on_a_terminal(script, &[("up", "\u{3}")]);
+    assert_eq!(code, Some(5), "{shown}");
+    assert!(shown.contains("caught"), "{shown}");
+    let script = r#"run demo -- sh -c 'echo up; read line; echo "read <$line>"'"#;
+    let (code, shown) = on_a_terminal(script, &[("up", "typed\n")]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("read <typed>"), "{shown}");
+}
