@@ -22,11 +22,16 @@ pub(crate) struct Question {
 pub(crate) struct Rounds {
     next: u64,
     waiting: Vec<Question>,
+    /// One of them cannot wait for a heartbeat.
+    hurry: bool,
     under_way: BTreeMap<u64, (Moment, Vec<Question>)>,
 }
 
 impl Rounds {
-    pub(crate) fn ask(&mut self, question: Question) {
+    /// Takes a question in; with `hurry`, a round is begun for it without waiting for a
+    /// heartbeat.
+    pub(crate) fn ask(&mut self, question: Question, hurry: bool) {
+        self.hurry |= hurry;
         self.waiting.push(question);
     }
 
@@ -36,7 +41,7 @@ impl Rounds {
     ///
     /// Renewals can wait for the next heartbeat, since holders count from when they asked: then
     /// the round is that heartbeat, and costs no message of its own. Questions about the present
-    /// do not wait.
+    /// do not wait, and neither do leases that a heartbeat is a large part of.
     pub(crate) fn begin(
         &mut self,
         now: Moment,
@@ -47,7 +52,7 @@ impl Rounds {
             self.under_way.values().next_back().is_some_and(|(at, _)| now.since(*at) < patience);
         let wanted = match heartbeat_is_due {
             true => !self.waiting.is_empty(),
-            false => self.waiting.iter().any(|question| question.sessions.is_empty()),
+            false => self.hurry,
         };
         if !wanted || blocked {
             return None;
@@ -58,6 +63,7 @@ impl Rounds {
 
     /// The round was really begun: it now carries every question that waited.
     pub(crate) fn began(&mut self, round: u64, now: Moment) {
+        self.hurry = false;
         self.under_way.insert(round, (now, std::mem::take(&mut self.waiting)));
     }
 
@@ -212,11 +218,11 @@ mod tests {
     #[test]
     fn renewals_wait_for_a_heartbeat_and_questions_about_the_present_do_not() {
         let (mut rounds, now) = (Rounds::default(), Moment::from_nanos(1));
-        rounds.ask(question(1));
+        rounds.ask(question(1), false);
         assert_eq!(rounds.begin(now, PATIENCE, false), None);
         assert_eq!(rounds.begin(now, PATIENCE, true), Some(1));
         rounds.began(1, now);
-        rounds.ask(question(0));
+        rounds.ask(question(0), true);
         // The first is under way, and is taken for lost later.
         assert_eq!(rounds.begin(now, PATIENCE, false), None);
         let now = now + PATIENCE;

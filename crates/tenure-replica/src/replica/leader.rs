@@ -44,6 +44,10 @@ impl Leading {
     }
 }
 
+/// A lease of fewer heartbeats than this is renewed at once: renewals come every quarter of it,
+/// and two of them would otherwise wait for one heartbeat.
+const SHORT_LEASE: u32 = 8;
+
 impl Replica {
     pub(super) fn start_leading(&mut self, now: Now) {
         self.leading = Some(Leading {
@@ -159,7 +163,11 @@ impl Replica {
         for &session in &sessions {
             leading.clocks.renew(session, now.moment);
         }
-        leading.rounds.ask(Question { from, number, sessions });
+        let patient = SHORT_LEASE * self.config.heartbeat;
+        let lease = |session| self.ledger.session(session).map(|it| it.ttl().get());
+        let short = sessions.iter().any(|id| lease(*id).is_some_and(|ttl| ttl < patient));
+        let hurry = short || sessions.is_empty();
+        leading.rounds.ask(Question { from, number, sessions }, hurry);
     }
 
     pub(super) fn on_dead(
