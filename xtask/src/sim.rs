@@ -26,6 +26,12 @@ pub(crate) struct SimArgs {
     /// Plant this bug
     #[arg(long)]
     mutant: Option<String>,
+    /// Only over this modelled store (an unknown name lists them)
+    #[arg(long)]
+    store: Option<String>,
+    /// Report for programs
+    #[arg(long)]
+    json: bool,
     /// No trace in a replay
     #[arg(long)]
     quiet: bool,
@@ -37,7 +43,7 @@ pub(crate) struct SimArgs {
 /// Runs the simulator.
 pub(crate) fn run(args: &SimArgs) -> Outcome {
     let mut cargo = install::cargo();
-    cargo.args(["run", "--quiet", "--release", "--package", "tenure-sim", "--"]);
+    cargo.args(["run", "--quiet", "--profile", "sim", "--package", "tenure-sim", "--"]);
     let numbers = [
         ("--seeds", args.seeds),
         ("--from", Some(args.from)),
@@ -50,13 +56,16 @@ pub(crate) fn run(args: &SimArgs) -> Outcome {
             cargo.arg(name).arg(number.to_string());
         }
     }
-    for (name, wanted) in [("--mutants", args.mutants), ("--quiet", args.quiet)] {
+    let flags = [("--mutants", args.mutants), ("--quiet", args.quiet), ("--json", args.json)];
+    for (name, wanted) in flags {
         if wanted {
             cargo.arg(name);
         }
     }
-    if let Some(mutant) = &args.mutant {
-        cargo.args(["--mutant", mutant]);
+    for (name, value) in [("--store", &args.store), ("--mutant", &args.mutant)] {
+        if let Some(value) = value {
+            cargo.args([name, value]);
+        }
     }
     let status = cargo.current_dir(install::workspace()).status();
     match status {

@@ -42,6 +42,11 @@ impl Clock {
         self.ppm = ppm;
     }
 
+    /// The same clock, set to show this at a true time.
+    pub(crate) fn showing(self, now: u64, moment: Moment) -> Self {
+        Self { true_base: now, local_base: moment.as_nanos(), ..self }
+    }
+
     pub(crate) fn wall(self, now: u64) -> WallTime {
         let micros = i64::try_from(now / 1000).unwrap_or(i64::MAX).saturating_add(self.wall_micros);
         WallTime::from_micros(u64::try_from(micros).unwrap_or(0))

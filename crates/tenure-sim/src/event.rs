@@ -72,7 +72,7 @@ pub(crate) enum Happening {
     /// The disk has finished.
     Persisted(u64),
     /// This process was seen dead.
-    Died { process: Incarnation, node: Option<NodeId> },
+    Died { process: Incarnation, node: Option<NodeId>, who: Who },
     /// Time to try to connect, for a node to this node.
     Dial(NodeId),
     /// The same for a client, to whichever node is next.
@@ -148,24 +148,24 @@ pub(crate) enum Event {
     Trouble,
 }
 
-struct Entry {
+struct Entry<E> {
     at: u64,
     number: u64,
-    event: Event,
+    event: E,
 }
 
-impl PartialEq for Entry {
+impl<E> PartialEq for Entry<E> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
-impl Eq for Entry {}
-impl PartialOrd for Entry {
+impl<E> Eq for Entry<E> {}
+impl<E> PartialOrd for Entry<E> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
-impl Ord for Entry {
+impl<E> Ord for Entry<E> {
     /// The earliest is the greatest; of two at the same time the one that was planned first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
@@ -173,19 +173,24 @@ impl Ord for Entry {
 }
 
 /// Events by true time.
-#[derive(Default)]
-pub(crate) struct Queue {
-    heap: BinaryHeap<Entry>,
+pub(crate) struct Schedule<E> {
+    heap: BinaryHeap<Entry<E>>,
     planned: u64,
 }
 
-impl Queue {
-    pub(crate) fn plan(&mut self, at: u64, event: Event) {
+impl<E> Default for Schedule<E> {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), planned: 0 }
+    }
+}
+
+impl<E> Schedule<E> {
+    pub(crate) fn plan(&mut self, at: u64, event: E) {
         self.planned += 1;
         self.heap.push(Entry { at, number: self.planned, event });
     }
 
-    pub(crate) fn next(&mut self, until: u64) -> Option<(u64, Event)> {
+    pub(crate) fn next(&mut self, until: u64) -> Option<(u64, E)> {
         if self.heap.peek()?.at > until {
             return None;
         }

@@ -20,6 +20,12 @@ macro_rules! kinds {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }
             }
+
+            /// Whether it is of the modelled stores, not of the quorum.
+            #[must_use]
+            pub fn is_of_stores(self) -> bool {
+                self >= Self::AnswerLate
+            }
         }
     };
 }
@@ -59,10 +65,14 @@ kinds! {
     WriteLost = "unsynced write lost",
     /// A write under way survived a crash without having been confirmed.
     WriteKept = "unconfirmed write kept",
+    /// A write under way was torn: a part of it is on the disk.
+    TornTail = "torn write cut back",
     /// A disk was slow.
     SlowDisk = "slow disk",
     /// A disk failed a write: its node stopped.
     DiskError = "disk error",
+    /// A disk was full: its node stopped until there was room.
+    DiskFull = "disk full",
     /// A disk was lost with everything on it.
     DiskLost = "disk lost",
     /// A node was stopped for a while (SIGSTOP).
@@ -115,10 +125,40 @@ kinds! {
     ElectionResumed = "election resumed",
     /// An operator moved the Raft leadership.
     QuorumMoved = "Raft leadership transferred",
+    /// A node was cut off and came back while all else was well.
+    Rejoined = "node cut off in calm",
     /// A node was added.
     MemberAdded = "node added",
     /// A node was removed.
     MemberRemoved = "node removed",
+    /// A store's answer took longer than usual.
+    AnswerLate = "store: answer late",
+    /// A store's answer came when nobody waited for it any more.
+    AnswerTooLate = "store: answer given up on",
+    /// A question reached a store twice.
+    AskedTwice = "store: asked twice",
+    /// A question to a store was lost.
+    QuestionLost = "store: question lost",
+    /// A store's answer was lost.
+    AnswerLost = "store: answer lost",
+    /// A store's hint was lost.
+    HintLost = "store: hint lost",
+    /// Another machine took a store over.
+    StoreFailedOver = "store: failed over",
+    /// And went back to an older state.
+    StoreForgot = "store: forgot",
+    /// A clock around a store changed its rate.
+    StoreClockChanged = "store: clock changed",
+    /// A candidate of a store was killed.
+    StoreUserKilled = "store: candidate killed",
+    /// A candidate of a store was stopped for a while.
+    StoreUserPaused = "store: candidate paused",
+    /// A candidate was cut off from its store.
+    StoreCutOff = "store: candidate cut off",
+    /// A leader over a store resigned.
+    ResignedToStore = "store: leader resigned",
+    /// A candidate of a store left one of its elections for good.
+    QuitStore = "store: candidate left for good",
 }
 
 /// How often each kind was applied.
@@ -193,7 +233,7 @@ pub(crate) struct Faults {
 }
 
 /// Kinds that are made from time to time, with their usual weight.
-const TROUBLES: [(Kind, u32); 31] = [
+const TROUBLES: [(Kind, u32); 32] = [
     (Kind::Cut, 6),
     (Kind::OneWay, 6),
     (Kind::Deaf, 3),
@@ -208,6 +248,7 @@ const TROUBLES: [(Kind, u32); 31] = [
     (Kind::PowerLost, 5),
     (Kind::SlowDisk, 4),
     (Kind::DiskError, 2),
+    (Kind::DiskFull, 2),
     (Kind::DiskLost, 2),
     (Kind::NodePaused, 6),
     (Kind::Suspended, 4),

@@ -5,7 +5,8 @@
 //! - `faults`: what goes wrong, drawn from the seed, and counted;
 //! - `invariants`: one file per promise, checked by true time;
 //! - `mutant`: known bugs, each of which must be caught;
-//! - [`run`]: one seed; [`hunt`]: many of them.
+//! - `stores`: the contender and the registrar over modelled stores of leases;
+//! - [`run`] and [`run_store`]: one seed; [`hunt`]: many of them; [`Report`]: what they gave.
 //!
 //! **Invariant:** everything follows from the seed: no clock of the machine, no thread's order
 //! and no hash map's order reaches a run. Two runs of one seed have the same hash of all events.
@@ -18,13 +19,17 @@ mod hunt;
 mod invariants;
 mod mutant;
 mod partition;
+mod report;
 mod run;
+mod stores;
 mod trace;
 mod world;
 
 pub use faults::{Counts, Kind};
-pub use hunt::{Report, hunt};
+pub use hunt::hunt;
 pub use invariants::Violation;
 pub use mutant::Mutant;
 pub use partition::{ELECTION_TIMEOUT_MS, Partition, Recovery, partition};
+pub use report::Report;
 pub use run::{Outcome, run};
+pub use stores::{Store, StoreMutant, run_store};

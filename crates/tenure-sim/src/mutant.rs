@@ -3,9 +3,10 @@
 //! on in a shipped binary, because it is not there. Each must be caught; one that is not is a
 //! hole in the net.
 
+use serde::{Deserialize, Serialize};
 use tenure_core::ledger::{Command, Ledger, SessionEnd};
-use tenure_core::{SessionId, WallTime};
-use tenure_replica::{Persist, decode, encode};
+use tenure_core::{NodeId, SessionId, WallTime};
+use tenure_replica::{PeerBody, PeerFrame, Persist, RaftMessage, Restored, decode, encode};
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $mutant:ident = $name:literal by $($invariant:literal)|+,)*) => {
@@ -87,6 +88,15 @@ mutants! {
     WatchGoesBack = "watch-goes-back" by "views_forward",
     /// A node that was added while this one was away can send to it, but gets no answer.
     StrangersUnanswered = "strangers-unanswered" by "liveness" | "stability",
+    /// A report of a death says whose process it was, not which start of it, so that a late one
+    /// ends the tenure of the next.
+    DeathNamesCandidate = "death-names-candidate" by "lease_respected" | "one_holder",
+    /// A node campaigns without asking first whether anybody would vote for it.
+    PreVoteOff = "pre-vote-off" by "stability",
+    /// A node that starts while the nodes are changed takes two changes into force at once.
+    TwoChangesAtOnce = "two-changes-at-once" by
+        "election_safety" | "leader_completeness" | "state_machine_safety" | "log_matching"
+            | "machine_runs" | "liveness",
     /// A request whose answer was lost is not sent again.
     NeverRepeats = "never-repeats" by "liveness",
 }
@@ -122,5 +132,49 @@ impl Mutant {
             }
             _ => {}
         }
+    }
+}
+
+/// As much of a message between Raft peers as a bug needs; on the wire it is one of them.
+#[derive(Serialize, Deserialize)]
+struct Ballot {
+    kind: String,
+    from: NodeId,
+    to: NodeId,
+    term: u64,
+}
+
+/// The consent to a pre-vote that is asked for in this frame, as if everybody had given it.
+pub(crate) fn granted_pre_vote(frame: &PeerFrame) -> Option<PeerFrame> {
+    let PeerBody::Raft(message) = &frame.body else { return None };
+    let asked: Ballot = decode(&encode(message)).ok()?;
+    if asked.kind != "pre_vote" {
+        return None;
+    }
+    let kind = String::from("pre_vote_response");
+    let granted = Ballot { kind, from: asked.to, to: asked.from, term: asked.term };
+    let granted: RaftMessage = decode(&encode(&granted)).ok()?;
+    Some(PeerFrame {
+        from: frame.to,
+        to: frame.from,
+        relayed: false,
+        contact_ms: None,
+        committed: None,
+        body: PeerBody::Raft(Box::new(granted)),
+    })
+}
+
+/// Takes two of the other voters out of the membership that a disk gave back.
+pub(crate) fn change_two_at_once(me: NodeId, disk: &mut Restored) {
+    let Some(snapshot) = &mut disk.snapshot else { return };
+    let voters = &mut snapshot.membership.voters;
+    if voters.len() >= 3 && voters.contains(&me) {
+        let mut left = 2;
+        voters.retain(|voter| {
+            *voter == me || left == 0 || {
+                left -= 1;
+                false
+            }
+        });
     }
 }

@@ -31,6 +31,39 @@ pub struct Outcome {
     pub bound: u64,
     /// One line per event, when asked for.
     pub trace: String,
+    /// The bug that was planted, by its name.
+    pub planted: Option<&'static str>,
+    /// The store it ran against, by its name; the quorum has none.
+    pub store: Option<&'static str>,
+}
+
+impl Outcome {
+    /// The outcome for programs.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let violation = self.violation.as_ref();
+        serde_json::json!({
+            "seed": self.seed,
+            "hash": format!("{:016x}", self.hash),
+            "events": self.events,
+            "elections_held": self.grants,
+            "invariant": violation.map(|violation| violation.invariant),
+            "why": violation.map(|violation| violation.why.as_str()),
+            "replay": self.replay(),
+        })
+    }
+
+    /// One line that runs the same once more, event for event, and shows it.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        let mut line = format!("cargo xtask sim --seed {}", self.seed);
+        for (option, value) in [("--store", self.store), ("--mutant", self.planted)] {
+            if let Some(value) = value {
+                line = format!("{line} {option} {value}");
+            }
+        }
+        line
+    }
 }
 
 /// Runs one seed; with `readable`, the trace is kept.
@@ -65,5 +98,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>, readable: bool) -> Outcome {
         recovery: ending.map_or(0, |ending| ending.recovered_in),
         bound: ending.map_or(0, |ending| ending.bound),
         trace: world.trace.take_lines(),
+        planted: mutant.map(Mutant::as_str),
+        store: None,
     }
 }

@@ -16,10 +16,27 @@ type Told = (Option<Token>, Option<SessionId>, bool, bool);
 pub(crate) struct ViewsForward {
     pub(super) verdict: Verdict,
     shown: BTreeMap<(u64, ElectionName), Revision>,
+    seen: BTreeMap<(usize, u32, ElectionName), Revision>,
     story: BTreeMap<(ElectionName, Revision), Told>,
 }
 
 impl ViewsForward {
+    /// One life of an observer was shown an election at this revision.
+    pub(crate) fn saw(
+        &mut self,
+        now: u64,
+        (observer, life): (usize, u32),
+        election: &ElectionName,
+        revision: Revision,
+    ) {
+        let key = (observer, life, election.clone());
+        let before = self.seen.insert(key, revision).unwrap_or_default();
+        if revision < before {
+            let why = format!("p{observer} saw {election} at revision {revision} after {before}");
+            self.verdict.broken(NAME, now, why);
+        }
+    }
+
     pub(crate) fn pushed(&mut self, now: u64, conn: u64, push: &Push) {
         let key = (conn, push.election.clone());
         let before = self.shown.insert(key, push.revision).unwrap_or_default();

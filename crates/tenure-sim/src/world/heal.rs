@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use tenure_core::{
     ElectionName, Token,
-    ledger::{Command, Ledger},
+    ledger::{Command, Ledger, Role as Vote},
 };
 use tenure_replica::{MemberWish, Wish};
 
 use super::{MS, World, process::Role};
 use crate::{
     event::{Event, Who},
-    faults::Faults,
+    faults::{Faults, Kind},
     invariants::Violation,
 };
 
@@ -31,6 +31,7 @@ impl World {
         self.calm_down();
         let ending = self.recover()?;
         self.stay_so()?;
+        self.rejoin_quietly()?;
         self.last_look();
         match self.law.broken() {
             Some(violation) => Err(violation),
@@ -148,6 +149,10 @@ impl World {
 
     /// What is missing until everybody is served.
     pub(crate) fn unserved(&self) -> Option<String> {
+        let down = |node: &super::Node| node.replica.is_none() && !node.retired;
+        if let Some(at) = self.nodes.iter().position(down) {
+            return Some(format!("n{} is down", at + 1));
+        }
         if !self.operator_is_idle() {
             return Some(String::from("an operator waits for an answer"));
         }
@@ -232,6 +237,52 @@ impl World {
             self.law.liveness.unstable(self.now, why);
         }
         Ok(())
+    }
+
+    /// A follower that was cut off for a while comes back without deposing anybody: it asked
+    /// for votes only where it would have got them. Source: faults.md, invariant I7.
+    fn rejoin_quietly(&mut self) -> Result<(), Violation> {
+        let Some((leader, follower)) = self.spare_follower() else { return Ok(()) };
+        let (host, before) = (self.nodes[follower].host, self.terms());
+        let others = self.live_members().into_iter().map(|at| self.nodes[at].host);
+        let mut hosts: Vec<usize> = others.filter(|other| *other != host).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts.insert(0, host);
+        self.counts.add(Kind::Rejoined);
+        let cut = self.cut(super::shape::isolated(&hosts));
+        self.run_until(self.now + 2 * self.setup.limit() + 4 * self.setup.election_ns())?;
+        self.mend(cut);
+        self.run_until(self.now + 2 * self.setup.limit() + 4 * self.setup.election_ns())?;
+        let after = self.terms();
+        if before != after || !self.nodes[leader].leads {
+            let why = format!(
+                "n{} came back from a cut and deposed n{}: terms {before:?}, then {after:?}",
+                follower + 1,
+                leader + 1
+            );
+            self.law.liveness.unstable(self.now, why);
+        }
+        self.law.broken().map_or(Ok(()), Err)
+    }
+
+    /// The leader of the quorum and a voter that the others can do without, on another machine.
+    fn spare_follower(&self) -> Option<(usize, usize)> {
+        let members = self.live_members();
+        let votes = |at: &usize| {
+            let replica = self.nodes[*at].replica.as_ref()?;
+            replica.ledger().members().get(self.nodes[*at].id).map(|it| it.role == Vote::Voter)
+        };
+        let voters: Vec<usize> = members.into_iter().filter(|at| votes(at) == Some(true)).collect();
+        let leader = voters.iter().copied().find(|at| self.nodes[*at].leads)?;
+        let host = self.nodes[leader].host;
+        let here = |host| voters.iter().filter(|at| self.nodes[**at].host == host).count();
+        let apart = |at: &usize| {
+            let its = self.nodes[*at].host;
+            *at != leader && its != host && here(its) == 1
+        };
+        let follower = voters.iter().copied().find(apart)?;
+        (voters.len() >= 3).then_some((leader, follower))
     }
 
     /// Everything that was acknowledged is everywhere, and everywhere the same.

@@ -23,7 +23,7 @@ use tenure_core::ElectionName;
 
 use crate::{
     chance::Chance,
-    event::{Event, Happening, Queue, Who},
+    event::{Event, Happening, Schedule, Who},
     faults::{Counts, Faults},
     invariants::{Law, Violation},
     mutant::Mutant,
@@ -43,7 +43,7 @@ const MOST_EVENTS: u64 = 2_000_000;
 pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) now: u64,
-    queue: Queue,
+    queue: Schedule<Event>,
     pub(crate) setup: Setup,
     pub(crate) faults: Faults,
     pub(crate) counts: Counts,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     event::{Event, Happening, Item, Who},
     faults::Kind,
-    mutant::Mutant,
+    mutant::{self, Mutant},
     world::MS,
 };
 
@@ -129,8 +129,12 @@ impl World {
         };
         node.life += 1;
         node.incarnation = incarnation;
-        let restored = node.disk.durable.clone();
+        let mut restored = node.disk.durable.clone();
         self.law.node_restored(node.id, &restored);
+        let removals = self.counts.of(Kind::MemberRemoved) + self.counts.of(Kind::DiskLost);
+        if self.mutant == Some(Mutant::TwoChangesAtOnce) && removals > 0 {
+            mutant::change_two_at_once(node.id, &mut restored);
+        }
         match Replica::start(config, restored, node.founding.clone(), seed, now) {
             Ok(replica) => node.replica = Some(replica),
             Err(error) => {
@@ -158,7 +162,7 @@ impl World {
             Happening::Persisted(number) => {
                 self.give(at, Input::Persisted(number));
             }
-            Happening::Died { process, node } => self.on_death(at, process, node),
+            Happening::Died { process, node, who } => self.on_death(at, process, node, who),
             Happening::Dial(peer) => self.dial(at, peer),
             Happening::Connect | Happening::Act(_) => {}
         }
@@ -176,7 +180,12 @@ impl World {
         }
     }
 
-    fn on_death(&mut self, at: usize, process: Incarnation, node: Option<NodeId>) {
+    fn on_death(&mut self, at: usize, mut process: Incarnation, node: Option<NodeId>, dead: Who) {
+        if let Who::Process(candidate) = dead
+            && self.mutated(Mutant::DeathNamesCandidate)
+        {
+            process = self.processes[candidate].incarnation;
+        }
         self.trace.line(self.now, || format!("n{} holds proof that {process} is dead", at + 1));
         if let Some(peer) = node {
             self.give(at, Input::PeerLost { peer, proven: true });
@@ -257,7 +266,11 @@ impl World {
         }
         let kept = self.chance.percent(50);
         if self.nodes[at].disk.crash(kept) {
-            self.counts.add(if kept { Kind::WriteKept } else { Kind::WriteLost });
+            // A batch of which a part was written is cut back at the next start: on the disk as
+            // the replica sees it, it is as lost as one of which nothing was.
+            let torn = !kept && self.chance.percent(50);
+            let lost = if torn { Kind::TornTail } else { Kind::WriteLost };
+            self.counts.add(if kept { Kind::WriteKept } else { lost });
         }
         self.trace.line(self.now, || format!("n{} dies (power lost: {power})", at + 1));
         let how = match power {
@@ -306,8 +319,9 @@ impl World {
                 self.counts.add(Kind::DeathLate);
                 wait += self.chance.below(3000 * MS);
             }
-            let (who, life) = (Who::Node(at), self.nodes[at].life);
-            let event = || Event::At { who, life, what: Happening::Died { process, node } };
+            let (witness, life) = (Who::Node(at), self.nodes[at].life);
+            let what = || Happening::Died { process, node, who };
+            let event = || Event::At { who: witness, life, what: what() };
             self.after(wait, event());
             if self.chance.permille(self.faults.death_again) {
                 self.counts.add(Kind::DeathAgain);

@@ -2,23 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use tenure_core::ElectionName;
 use tenure_core::ledger::{Event as Change, EventKind};
-use tenure_replica::{Output, RaftRole};
+use tenure_core::{ElectionName, NodeId};
+use tenure_replica::{Input, Output, PeerFrame, RaftRole};
 
 use super::World;
 use crate::{
     event::{Item, Who},
-    mutant::Mutant,
+    mutant::{self, Mutant},
 };
 
 impl World {
     pub(crate) fn node_follow(&mut self, at: usize) {
+        let mut quiet = true;
         loop {
             let outputs = self.drain(at);
             if outputs.is_empty() {
                 break;
             }
+            quiet = false;
             for output in outputs {
                 self.carry_out(at, output);
             }
@@ -27,7 +29,9 @@ impl World {
             return;
         }
         self.watch_freshness(at);
-        self.law.node_stands(self.now, &self.nodes[at], self.node_moment(at));
+        if !quiet {
+            self.law.node_stands(self.now, &self.nodes[at], self.node_moment(at));
+        }
         self.stop_if_told(at);
         self.arm_node(at);
     }
@@ -39,6 +43,7 @@ impl World {
                 self.persist(at, unit);
             }
             Output::Send { to, frame } => {
+                let Some(frame) = self.altered_frame(at, to, frame) else { return };
                 let out = self.nodes[at].peers.get(&to).and_then(|peer| peer.out);
                 if let Some(conn) = out {
                     self.transmit(Who::Node(at), conn, Item::Frame(Box::new(frame)));
@@ -62,6 +67,24 @@ impl World {
             }
             Output::Stop { why } => self.nodes[at].stop = Some(why),
         }
+    }
+
+    /// What a shell with a bug does with a frame instead of sending it.
+    fn altered_frame(&mut self, at: usize, to: NodeId, frame: PeerFrame) -> Option<PeerFrame> {
+        match self.mutant {
+            Some(Mutant::PreVoteOff) => {
+                if let Some(grant) = mutant::granted_pre_vote(&frame) {
+                    self.give(at, Input::Peer { link: to, frame: grant });
+                    return None;
+                }
+            }
+            Some(Mutant::StrangersUnanswered) => {
+                let members = self.nodes[at].replica.as_ref()?.ledger().members();
+                members.get(frame.to)?;
+            }
+            _ => {}
+        }
+        Some(frame)
     }
 
     fn publish(&mut self, at: usize, changes: &[Change]) {

@@ -84,19 +84,13 @@ impl World {
 
     fn is_wanted(&self, at: usize, peer: NodeId) -> bool {
         let node = &self.nodes[at];
-        let wanted = match &node.members {
+        match &node.members {
             Some(members) if members.iter().len() > 0 => {
                 let votes = |id: NodeId| members.get(id).is_some_and(|m| m.role == Role::Voter);
                 members.get(peer).is_some() && (votes(node.id) || votes(peer))
             }
             _ => node.acquaintances.contains(&peer),
-        };
-        // Somebody who was let in as a stranger is dialled back, or nobody could answer it.
-        let strangers = !self.mutated(Mutant::StrangersUnanswered);
-        let accepted = node.peers.get(&peer).is_some_and(|peer| !peer.accepted.is_empty());
-        let members = node.members.as_ref();
-        let unknown = members.is_some_and(|members| peer >= members.next_id());
-        wanted || (strangers && accepted && unknown)
+        }
     }
 
     /// An attempt to connect comes to its end.

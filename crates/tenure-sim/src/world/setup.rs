@@ -19,7 +19,7 @@ use super::{
 use crate::{
     chance::Chance,
     clock::Clock,
-    event::{Event, Queue, Who},
+    event::{Event, Schedule, Who},
     faults::{Counts, Faults},
     invariants::Law,
     mutant::Mutant,
@@ -129,7 +129,13 @@ impl World {
     /// A world whose whole future follows from the seed.
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>, readable: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let setup = Setup::draw(&mut chance);
+        let mut setup = Setup::draw(&mut chance);
+        if mutant == Some(Mutant::InstallUntold) {
+            // Snapshots must reach nodes that never ceased to know, or the word that goes out
+            // when they know again hides the bug.
+            (setup.snapshot_every, setup.log_tail) = (1, 0);
+            setup.election_timeout = setup.heartbeat * 20;
+        }
         let faults = Faults::draw(&mut chance);
         let mut world = Self::build(chance, setup, faults, mutant, readable);
         world.after(world.setup.election_ns(), Event::Trouble);
@@ -147,7 +153,7 @@ impl World {
         let mut world = Self {
             chance,
             now: 1_000 * MS,
-            queue: Queue::default(),
+            queue: Schedule::default(),
             resources: resources.collect(),
             law: Law::new(faults.bad_clocks),
             setup,

@@ -23,7 +23,7 @@ impl World {
     fn apply(&mut self, kind: Kind) {
         match kind {
             Kind::HalfOpen | Kind::Reset => self.break_connection(kind),
-            Kind::NodeKilled | Kind::DiskError => self.kill_node(kind),
+            Kind::NodeKilled | Kind::DiskError | Kind::DiskFull => self.kill_node(kind),
             Kind::PowerLost => self.lose_power(),
             Kind::SlowDisk => self.slow_disk(),
             Kind::DiskLost => {
@@ -100,6 +100,11 @@ impl World {
         }
         self.counts.add(kind);
         self.node_dies(at, false);
+        if kind == Kind::DiskFull {
+            // Somebody has to make room first.
+            let wait = 1000 * MS + self.chance.below(5000 * MS);
+            return self.after(wait, Event::Start(Who::Node(at)));
+        }
         self.comes_back(Who::Node(at));
     }
 
