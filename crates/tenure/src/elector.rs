@@ -76,6 +76,8 @@ impl ElectorBuilder {
     /// | `tenure+unix:///run/tenure/node.sock` | the same, through the node on this machine |
     /// | `file:///var/lock/jobs` | a directory, for processes of this machine |
     /// | `mem://name` | this process |
+    /// | `redis://10.0.0.1:6379`, `rediss://...` | one Redis (feature `redis`) |
+    /// | `redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster` | Redis under Sentinel (feature `redis`) |
     /// | `etcd://10.0.0.1:2379,10.0.0.2:2379` | etcd 3.4 or later (feature `etcd`) |
     ///
     /// With `?require=one-holder,monotonic-token` the store is refused unless it promises that.

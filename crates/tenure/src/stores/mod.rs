@@ -28,6 +28,8 @@ async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
         Some("mem") => mem::connect(connect),
         #[cfg(feature = "etcd")]
         Some("etcd" | "etcds") => tenure_etcd::connect(connect).await,
+        #[cfg(feature = "redis")]
+        Some("redis" | "rediss" | "redis+sentinel") => tenure_redis::connect(connect).await,
         Some(scheme) => Err(ConnectError::Url {
             what: format!("{scheme}://..."),
             why: format!("there is no store of that kind in this build; known are: {}", known()),
@@ -47,6 +49,10 @@ fn known() -> String {
     }
     if cfg!(feature = "etcd") {
         known.push("etcd://host:port,host:port");
+    }
+    if cfg!(feature = "redis") {
+        known.push("redis://host:port");
+        known.push("redis+sentinel://host:port,host:port/name");
     }
     known.join(", ")
 }
