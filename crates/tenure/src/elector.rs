@@ -1,10 +1,8 @@
 //! Where a process begins: one elector, one session, any number of campaigns.
 
-use std::sync::Arc;
-
 use core::time::Duration;
 use tenure_core::{
-    CandidateId, ElectionName, Token, Value,
+    CandidateId, ElectionName, Value,
     backend::{Capabilities, Connect},
     candidate::Notice,
     ledger::Standing,
@@ -15,15 +13,11 @@ use tenure_quorum::{
     client::{self, Client, ClientOptions, Endpoint},
     node::Node,
 };
-use tokio::sync::{
-    mpsc::{self, UnboundedReceiver, UnboundedSender},
-    watch,
-};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::{
     Error, Leadership, Observer,
     keeper::{self, Order, Reach, Reached, Running, Setting, Told},
-    leadership::Validity,
     system,
 };
 
@@ -33,6 +27,7 @@ pub struct ElectorBuilder {
     ttl: Duration,
     drift: Drift,
     timeout: Duration,
+    local_proof: bool,
 }
 
 impl Default for ElectorBuilder {
@@ -41,6 +36,7 @@ impl Default for ElectorBuilder {
             ttl: Duration::from_secs(5),
             drift: Drift::default(),
             timeout: Duration::from_secs(5),
+            local_proof: true,
         }
     }
 }
@@ -68,6 +64,16 @@ impl ElectorBuilder {
         self
     }
 
+    /// Whether a quorum's node on this machine may take this process's death for proof that its
+    /// work has stopped, so that the next one leads at once. Default true. Say false when the
+    /// work runs in other processes, which may live a little longer: then a death is waited out
+    /// like any other silence. Nothing changes for a node in this process.
+    #[must_use]
+    pub fn local_proof(mut self, local_proof: bool) -> Self {
+        self.local_proof = local_proof;
+        self
+    }
+
     /// Connects to whatever the URL names:
     ///
     /// | URL | store |
@@ -78,7 +84,9 @@ impl ElectorBuilder {
     /// | `mem://name` | this process |
     /// | `redis://10.0.0.1:6379`, `rediss://...` | one Redis (feature `redis`) |
     /// | `redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster` | Redis under Sentinel (feature `redis`) |
+    /// | `postgres://user@db1,db2/app` | PostgreSQL, with the feature `postgres` |
     /// | `etcd://10.0.0.1:2379,10.0.0.2:2379` | etcd 3.4 or later (feature `etcd`) |
+    /// | `zk://10.0.0.1:2181,10.0.0.2:2181/jobs` | ZooKeeper 3.5 or later (feature `zookeeper`) |
     ///
     /// With `?require=one-holder,monotonic-token` the store is refused unless it promises that.
     ///
@@ -109,6 +117,7 @@ impl ElectorBuilder {
         let options = ClientOptions {
             timeout: self.timeout,
             process: Some(process),
+            local_proof: self.local_proof,
             ..ClientOptions::default()
         };
         self.start(Reach::Endpoints(endpoints, options)).await
@@ -127,10 +136,9 @@ impl ElectorBuilder {
 
     async fn start(self, reach: Reach) -> Result<Elector, Error> {
         let ttl = Ttl::new(self.ttl)?;
-        let validity = Arc::new(Validity::default());
-        let setting = Setting { reach, ttl, drift: self.drift, validity: Arc::clone(&validity) };
+        let setting = Setting { reach, ttl, drift: self.drift };
         let Running { reached, orders } = keeper::start(setting).await?;
-        Ok(Elector { reached, orders, validity })
+        Ok(Elector { reached, orders })
     }
 }
 
@@ -140,7 +148,6 @@ impl ElectorBuilder {
 pub struct Elector {
     reached: Reached,
     orders: UnboundedSender<Order>,
-    validity: Arc<Validity>,
 }
 
 impl Elector {
@@ -284,7 +291,7 @@ impl Campaign {
     pub async fn elected(&mut self) -> Result<Leadership, Error> {
         loop {
             match self.told.recv().await.ok_or(Error::Left)? {
-                Told::Elected { token, hold } => return Ok(self.leadership(token, hold)),
+                Told::Elected(leadership) => return Ok(leadership),
                 Told::Notice(Notice::Waiting { position, .. }) => self.position = Some(position),
                 Told::Notice(Notice::Refused { refusal, .. }) => {
                     return Err(Error::Refused(refusal));
@@ -292,20 +299,6 @@ impl Campaign {
                 Told::Notice(Notice::Left { .. }) => return Err(Error::Left),
                 Told::Notice(_) => {}
             }
-        }
-    }
-
-    fn leadership(
-        &self,
-        token: Token,
-        hold: watch::Receiver<crate::leadership::Hold>,
-    ) -> Leadership {
-        Leadership {
-            election: self.election.clone(),
-            token,
-            validity: Arc::clone(&self.elector.validity),
-            hold,
-            orders: self.elector.orders.clone(),
         }
     }
 

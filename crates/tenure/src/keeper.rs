@@ -26,13 +26,13 @@ use tenure_quorum::{
     transport::LocalClient,
 };
 use tokio::sync::{
-    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel},
     oneshot, watch,
 };
 
 use crate::{
     Error,
-    leadership::{Hold, Validity},
+    leadership::{Hold, Leadership, Validity},
     stores, system,
 };
 use contests::Contests;
@@ -79,7 +79,7 @@ pub(crate) enum Order {
 /// What the application is told.
 #[derive(Debug)]
 pub(crate) enum Told {
-    Elected { token: Token, hold: watch::Receiver<Hold> },
+    Elected(Leadership),
     Notice(Notice),
 }
 
@@ -99,7 +99,6 @@ pub(crate) struct Setting {
     pub(crate) reach: Reach,
     pub(crate) ttl: Ttl,
     pub(crate) drift: Drift,
-    pub(crate) validity: Arc<Validity>,
 }
 
 /// A keeper that runs.
@@ -147,7 +146,8 @@ pub(crate) async fn start(setting: Setting) -> Result<Running, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Error::Thread)?;
     let thread = std::thread::Builder::new().name(String::from("tenure-keeper"));
-    let thread = thread.spawn(move || runtime.block_on(live(setting, ready, ordered)));
+    let weak = orders.downgrade();
+    let thread = thread.spawn(move || runtime.block_on(live(setting, ready, weak, ordered)));
     thread.map_err(Error::Thread)?;
     let reached = started.await.unwrap_or(Err(Error::Closed))?;
     Ok(Running { reached, orders })
@@ -156,9 +156,11 @@ pub(crate) async fn start(setting: Setting) -> Result<Running, Error> {
 async fn live(
     setting: Setting,
     ready: oneshot::Sender<Result<Reached, Error>>,
+    orders: WeakUnboundedSender<Order>,
     ordered: UnboundedReceiver<Order>,
 ) {
-    let Setting { reach, ttl, drift, validity } = setting;
+    let Setting { reach, ttl, drift } = setting;
+    let validity = Arc::new(Validity::default());
     let (reached, line, contender) = match reached(reach, ttl, drift).await {
         Ok(reached) => reached,
         Err(error) => {
@@ -170,7 +172,7 @@ async fn live(
     let keeper = Keeper {
         contender,
         line,
-        contests: Contests::default(),
+        contests: Contests::new(Arc::clone(&validity), orders),
         observers: Observers::default(),
         validity,
         closed: false,
@@ -295,6 +297,9 @@ impl Keeper {
     }
 
     fn on_stopped(&mut self, election: &ElectionName, token: Token, to: Option<CandidateId>) {
+        // Whoever acts may see by its own clock that the lease is over before this thread has
+        // looked: that is a loss, after which it contends on, not a resignation.
+        self.act();
         match self.contests.stopped(election, token) {
             Some(Hold::Leading) => self.contender.resign(election, to),
             Some(Hold::Asked | Hold::Lost(_)) => {
@@ -340,10 +345,7 @@ impl Keeper {
             Notice::Left { election } | Notice::Refused { election, .. } => Some(election.clone()),
             _ => None,
         };
-        if let Some(unwanted) = self.contests.tell(notice) {
-            // The campaign was dropped in the very moment of the grant.
-            self.contender.resign(&unwanted, None);
-        }
+        self.contests.tell(notice);
         if let Some(election) = over {
             self.unfollow(&election);
         }

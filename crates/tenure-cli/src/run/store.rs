@@ -98,6 +98,8 @@ impl Store {
         timing: Timing,
         drift: tenure_core::timing::Drift,
     ) -> Outcome<(Elector, Option<Node>)> {
+        // The command and its children may outlive the process that holds the lease by a moment.
+        let how = how.local_proof(false);
         let elector = match self {
             Self::Url(url) | Self::Files(url) => how.connect(url).await,
             Self::Local(endpoints) => how.reach(endpoints.clone()).await,

@@ -46,7 +46,7 @@ pub use watch::{Watch, Watched};
 
 use crate::{
     transport::{LocalClient, draw_incarnation, handshake::Dialling, this_host},
-    wire::{ClientFrame, Dialler, Hello, NodeFrame, PROTOCOL, Question, Reply},
+    wire::{ClientFrame, Dialler, Hello, Host, NodeFrame, PROTOCOL, Question, Reply},
 };
 use engine::{Engine, Order};
 use line::{Line, LineSender};
@@ -70,7 +70,8 @@ pub struct ClientOptions {
     pub silence: Duration,
     /// Time for one attempt to connect. Default 1 s.
     pub attempt: Duration,
-    /// Whether to go over to the unix socket of a node on this machine. Default true.
+    /// Whether a node on this machine may hold this process's pidfd and take its death for
+    /// proof; goes over to the unix socket of such a node. Default true.
     pub local_proof: bool,
     /// Speaks for this start of a process. Default: one number for the whole process. Another
     /// one is for tests, and for a process that stands for several.
@@ -88,6 +89,11 @@ impl Default for ClientOptions {
             process: None,
         }
     }
+}
+
+/// A host that no node shares: nobody can prove the death of a process there.
+fn elsewhere() -> Host {
+    Host { boot: String::new(), pid_namespace: 0, pid: std::process::id() }
 }
 
 /// What happens on the connection, for whoever posts frames.
@@ -184,7 +190,7 @@ impl Client {
             cluster,
             dialler: Dialler::Client,
             incarnation: process,
-            host: this_host(),
+            host: if local_proof { this_host() } else { elsewhere() },
         };
         let how = Dialling { deadline: attempt, silence: silence * 4, local_proof };
         let (client, orders) = Self::new(process, within);

@@ -1,12 +1,15 @@
 //! The application's side of each contest.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tenure_core::{ElectionName, Token, candidate::Notice};
-use tokio::sync::{mpsc::UnboundedSender, watch};
+use tokio::sync::{
+    mpsc::{UnboundedSender, WeakUnboundedSender},
+    watch,
+};
 
-use super::Told;
-use crate::leadership::Hold;
+use super::{Order, Told};
+use crate::leadership::{Hold, Leadership, Validity};
 
 #[derive(Debug)]
 struct Contest {
@@ -23,28 +26,40 @@ impl Contest {
 }
 
 /// Who is told what.
-#[derive(Debug, Default)]
-pub(super) struct Contests(BTreeMap<ElectionName, Contest>);
+#[derive(Debug)]
+pub(super) struct Contests {
+    of: BTreeMap<ElectionName, Contest>,
+    validity: Arc<Validity>,
+    /// Weak: when the application has let go of everything, the keeper ends.
+    orders: WeakUnboundedSender<Order>,
+}
 
 impl Contests {
+    pub(super) fn new(validity: Arc<Validity>, orders: WeakUnboundedSender<Order>) -> Self {
+        Self { of: BTreeMap::new(), validity, orders }
+    }
+
     pub(super) fn add(&mut self, election: ElectionName, tell: UnboundedSender<Told>) {
-        self.0.insert(election, Contest { tell, tenure: None });
+        self.of.insert(election, Contest { tell, tenure: None });
     }
 
     pub(super) fn has(&self, election: &ElectionName) -> bool {
-        self.0.contains_key(election)
+        self.of.contains_key(election)
     }
 
     /// The work of this tenure has stopped: how it stood with it.
     pub(super) fn stopped(&mut self, election: &ElectionName, token: Token) -> Option<Hold> {
-        let contest = self.0.get_mut(election)?;
+        let contest = self.of.get_mut(election)?;
         let (_, hold) = contest.tenure.take_if(|(known, _)| *known == token)?;
         let hold = *hold.borrow();
         Some(hold)
     }
 
-    /// Passes a notice on. Gives the election back when nobody wants its grant any more.
-    pub(super) fn tell(&mut self, notice: Notice) -> Option<ElectionName> {
+    /// Passes a notice on.
+    ///
+    /// A grant travels as the `Leadership` itself. One that nobody takes, because the campaign
+    /// was dropped or withdrawn in that moment, resigns like any other that is dropped.
+    pub(super) fn tell(&mut self, notice: Notice) {
         let election = match &notice {
             Notice::Waiting { election, .. }
             | Notice::Elected { election, .. }
@@ -53,17 +68,16 @@ impl Contests {
             | Notice::Left { election }
             | Notice::Refused { election, .. } => election.clone(),
         };
-        let contest = self.0.get_mut(&election)?;
+        let Some(contest) = self.of.get_mut(&election) else { return };
         match &notice {
             Notice::Elected { token, .. } => {
+                let Some(orders) = self.orders.upgrade() else { return };
                 let (sender, hold) = watch::channel(Hold::Leading);
                 contest.tenure = Some((*token, sender));
-                let told = Told::Elected { token: *token, hold };
-                if contest.tell.send(told).is_err() {
-                    contest.tenure = None;
-                    return Some(election);
-                }
-                return None;
+                let validity = Arc::clone(&self.validity);
+                let leadership = Leadership { election, token: *token, validity, hold, orders };
+                let _ = contest.tell.send(Told::Elected(leadership));
+                return;
             }
             Notice::HandoverAsked { token, .. } => contest.set(*token, Hold::Asked),
             Notice::Lost { token, loss, .. } => contest.set(*token, Hold::Lost(*loss)),
@@ -73,8 +87,7 @@ impl Contests {
         // A campaign that was dropped needs no word.
         let _ = contest.tell.send(Told::Notice(notice));
         if over {
-            self.0.remove(&election);
+            self.of.remove(&election);
         }
-        None
     }
 }
