@@ -57,6 +57,57 @@ pub(crate) fn components() -> Outcome {
     Ok(())
 }
 
+/// What the tests of the stores start and call: program, Debian package, and what for.
+const SERVERS: [(&str, &str, &str); 7] = [
+    ("redis-server", "redis-server", "the tests hold elections on a real Redis"),
+    ("redis-sentinel", "redis-sentinel", "the tests fail over between real Redis servers"),
+    ("openssl", "openssl", "the tests make certificates with it"),
+    ("etcd", "etcd-server", "the tests hold elections on a real etcd"),
+    ("etcdctl", "etcd-client", "the tests break in on etcd with it"),
+    ("java", "default-jre-headless", "ZooKeeper runs on it"),
+    // No program but an archive; a full path is found as it is.
+    ("/usr/share/java/zookeeper.jar", "zookeeper", "the tests hold elections on a real ZooKeeper"),
+];
+
+/// Makes sure that the servers can be started.
+pub(crate) fn servers() -> Outcome {
+    for (program, name, purpose) in SERVERS {
+        if find(program).is_none() {
+            let _quiet = NoServices::begin();
+            package(name, purpose)?;
+        }
+    }
+    Ok(())
+}
+
+/// While this lives, no package that is installed starts a service: Debian asks this program
+/// before it starts one.
+struct NoServices {
+    ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn begin() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        // One that is there already is the machine's own, and stays.
+        let ours = !Path::new(POLICY).exists()
+            && fs::write(POLICY, "#!/bin/sh\nexit 101\n").is_ok()
+            && fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).is_ok();
+        Self { ours }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            // A second attempt would not do better.
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
+
 /// Installs one Debian package, as root only.
 fn package(name: &str, purpose: &str) -> Outcome {
     let by_hand = format!("run `apt-get install {name}` as root, then try again");

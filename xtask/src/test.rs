@@ -11,7 +11,7 @@ use crate::{install, tidy};
 /// What to leave out.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Leave out the docs and the end-to-end tests with real processes
+    /// Leave out the docs and the end-to-end tests with real processes and servers
     #[arg(long)]
     quick: bool,
     /// Run the remaining steps after one has failed
@@ -40,6 +40,10 @@ pub(crate) fn run(args: &TestArgs) -> Outcome {
     println!("==> tools: git, rustfmt, clippy");
     install::git()?;
     install::components()?;
+    if !args.quick {
+        println!("==> servers of the stores");
+        install::servers()?;
+    }
     let steps = steps(args);
     let mut failed: Vec<&Step> = Vec::new();
     for (index, step) in steps.iter().enumerate() {
@@ -87,7 +91,7 @@ fn steps(args: &TestArgs) -> Vec<Step> {
         steps.push(cargo(
             "unit tests",
             None,
-            &["test", "--workspace", "--exclude=tenure-cli", &jobs],
+            &["test", "--workspace", "--exclude=tenure-cli", "--exclude=tenure-testkit", &jobs],
         ));
         steps.push(cargo(
             "tests of the binary",

@@ -2,6 +2,10 @@
 
 mod etcd;
 mod process;
+mod redis;
+mod sentinel;
 
 pub use etcd::Etcd;
 pub use process::{Server, free_port};
+pub use redis::{Redis, ask};
+pub use sentinel::Sentinels;
