@@ -74,4 +74,7 @@ pub fn paused_holder_notices_first(store: &Store, program: &Path) {
     holder.signal(Signal::CONT);
     let next = holder.next();
     assert!(next.event.starts_with("lost:") && next.token == token, "{next:?}");
+    // It has lost, not resigned: it contends on.
+    drop(waiting);
+    assert!(holder.says("elected").token > elected.token);
 }
