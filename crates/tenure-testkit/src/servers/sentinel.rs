@@ -64,10 +64,33 @@ impl Sentinels {
     /// Names the sentinels.
     #[must_use]
     pub fn url(&self) -> String {
-        let at: Vec<_> =
-            self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        let at: Vec<_> = self.ports().map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis+sentinel://{}/{NAME}", at.join(","))
     }
+
+    /// Where the sentinels listen.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.sentinels.iter().map(|(port, _)| *port)
+    }
+
+    /// From now on no sentinel reaches this server; whoever is connected to it goes on. Nobody
+    /// new gets in without [`Sentinels::PASSWORD`].
+    ///
+    /// # Errors
+    /// When the server cannot be told.
+    pub fn cut_off(&self, at: usize) -> io::Result<()> {
+        let server = &self.servers[at];
+        let clients = server.ask(&["CLIENT", "LIST"])?;
+        server.ask(&["CONFIG", "SET", "requirepass", Self::PASSWORD])?;
+        for client in clients.lines().filter(|client| client.contains(" name=sentinel-")) {
+            let id = client.split(['=', ' ']).nth(1).unwrap_or_default();
+            ask(server.port(), &["-a", Self::PASSWORD], &["CLIENT", "KILL", "ID", id])?;
+        }
+        Ok(())
+    }
+
+    /// What a server wants to hear after it was cut off.
+    pub const PASSWORD: &str = "cut-off";
 
     fn is_complete(&self) -> bool {
         self.sentinels.iter().all(|(port, _)| {

@@ -3,6 +3,7 @@
 mod backend;
 mod errors;
 mod failover;
+mod partition;
 mod restarts;
 mod steady;
 
