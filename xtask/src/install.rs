@@ -58,7 +58,7 @@ pub(crate) fn components() -> Outcome {
 }
 
 /// What the tests of the stores start and call: program, Debian package, and what for.
-const SERVERS: [(&str, &str, &str); 7] = [
+const SERVERS: [(&str, &str, &str); 11] = [
     ("redis-server", "redis-server", "the tests hold elections on a real Redis"),
     ("redis-sentinel", "redis-sentinel", "the tests fail over between real Redis servers"),
     ("openssl", "openssl", "the tests make certificates with it"),
@@ -67,6 +67,11 @@ const SERVERS: [(&str, &str, &str); 7] = [
     ("java", "default-jre-headless", "ZooKeeper runs on it"),
     // No program but an archive; a full path is found as it is.
     ("/usr/share/java/zookeeper.jar", "zookeeper", "the tests hold elections on a real ZooKeeper"),
+    // Its programs lie in a directory with the version in its name.
+    ("/usr/share/doc/postgresql/copyright", "postgresql", "the tests hold elections on it"),
+    ("pgbouncer", "pgbouncer", "the tests put a pooler before PostgreSQL"),
+    ("faketime", "faketime", "the tests set the clock of PostgreSQL with it"),
+    ("redis-cli", "redis-tools", "the tests of the fence for Redis call it"),
 ];
 
 /// Makes sure that the servers can be started.

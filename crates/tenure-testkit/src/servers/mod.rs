@@ -1,11 +1,13 @@
 //! Real servers from Debian's packages, each in a directory and on ports of its own.
 
 mod etcd;
+mod postgres;
 mod process;
 mod redis;
 mod sentinel;
 
 pub use etcd::Etcd;
+pub use postgres::Postgres;
 pub use process::{Server, free_port};
 pub use redis::{Redis, ask};
 pub use sentinel::Sentinels;

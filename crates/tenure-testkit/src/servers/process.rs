@@ -72,9 +72,15 @@ impl Server {
         Ok(())
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+        if let Some(pid) = self.pid() {
             // A process that has ended needs no signal.
             let _ = kill_process(pid, signal);
         }
@@ -88,7 +94,12 @@ impl Server {
 
     /// Asks it to end, and waits until it has.
     pub fn stop(&mut self) {
-        self.signal(Signal::TERM);
+        self.end_with(Signal::TERM);
+    }
+
+    /// Sends it the signal that it takes for an order to end, and waits until it has.
+    pub fn end_with(&mut self, signal: Signal) {
+        self.signal(signal);
         let _ = self.child.wait();
     }
 }

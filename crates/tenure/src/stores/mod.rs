@@ -30,6 +30,8 @@ async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
         Some("etcd" | "etcds") => tenure_etcd::connect(connect).await,
         #[cfg(feature = "redis")]
         Some("redis" | "rediss" | "redis+sentinel") => tenure_redis::connect(connect).await,
+        #[cfg(feature = "postgres")]
+        Some("postgres" | "postgresql") => tenure_postgres::connect(connect).await,
         Some(scheme) => Err(ConnectError::Url {
             what: format!("{scheme}://..."),
             why: format!("there is no store of that kind in this build; known are: {}", known()),
@@ -44,6 +46,9 @@ async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
 
 fn known() -> String {
     let mut known = vec!["file:///directory", "mem://name"];
+    if cfg!(feature = "postgres") {
+        known.push("postgres://user@host/database");
+    }
     if cfg!(feature = "quorum") {
         known.insert(0, "tenure://host:port,host:port");
     }
