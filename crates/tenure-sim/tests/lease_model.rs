@@ -318,11 +318,14 @@ impl Model for Leases {
             Property::sometimes("the second leads after the first", |_, state: &State| {
                 state.candidates[0].release == Some(1) && state.believes(1)
             }),
-            Property::sometimes("a lease is believed in as long as it may be", |_, state: &State| {
-                let passed = RATES[usize::from(state.store.rate)];
-                let holder = state.store.holder.map(usize::from);
-                holder.is_some_and(|who| state.believes(who)) && state.store.kept <= passed
-            }),
+            Property::sometimes(
+                "a lease is believed in as long as it may be",
+                |_, state: &State| {
+                    let passed = RATES[usize::from(state.store.rate)];
+                    let holder = state.store.holder.map(usize::from);
+                    holder.is_some_and(|who| state.believes(who)) && state.store.kept <= passed
+                },
+            ),
         ]
     }
 }
