@@ -21,6 +21,7 @@
 
 mod elector;
 mod error;
+pub mod fence;
 mod keeper;
 mod leadership;
 mod observer;
