@@ -117,6 +117,7 @@ pub(crate) enum Command {
     Resume(command::pause::ResumeArgs),
     Node(Box<command::node::NodeArgs>),
     Cluster(command::cluster::ClusterArgs),
+    Fence(command::fence::FenceArgs),
     Completions(command::completions::CompletionsArgs),
     Man(command::man::ManArgs),
     Version(command::version::VersionArgs),

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod dev;
 pub(crate) mod evict;
+pub(crate) mod fence;
 pub(crate) mod history;
 pub(crate) mod leader;
 pub(crate) mod ls;
@@ -66,6 +67,7 @@ fn run_client(command: Command, global: &Global, output: Output) -> Outcome {
         Command::Pause(args) => client(pause::pause(&args, global, output)),
         Command::Resume(args) => client(pause::resume(&args, global, output)),
         Command::Cluster(args) => client(cluster::run(args, global, output)),
+        Command::Fence(args) => fence::run(&args, output),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args, output),
         Command::Version(args) => version::run(&args, output),
