@@ -22,9 +22,7 @@ fn now() -> u128 {
 
 fn say(event: &str, token: u64, acted: u128) {
     let now = now();
-    println!(
-        "{{\"event\":\"{event}\",\"token\":{token},\"mono_ns\":{now},\"acted_ns\":{acted}}}"
-    );
+    println!("{{\"event\":\"{event}\",\"token\":{token},\"mono_ns\":{now},\"acted_ns\":{acted}}}");
 }
 
 #[tokio::main(flavor = "current_thread")]

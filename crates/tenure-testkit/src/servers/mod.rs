@@ -5,9 +5,11 @@ mod postgres;
 mod process;
 mod redis;
 mod sentinel;
+mod zookeeper;
 
 pub use etcd::Etcd;
 pub use postgres::Postgres;
 pub use process::{Server, free_port};
 pub use redis::{Redis, ask};
 pub use sentinel::Sentinels;
+pub use zookeeper::ZooKeeper;

@@ -28,6 +28,8 @@ async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
         Some("mem") => mem::connect(connect),
         #[cfg(feature = "etcd")]
         Some("etcd" | "etcds") => tenure_etcd::connect(connect).await,
+        #[cfg(feature = "zookeeper")]
+        Some("zk") => tenure_zookeeper::connect(connect).await,
         #[cfg(feature = "redis")]
         Some("redis" | "rediss" | "redis+sentinel") => tenure_redis::connect(connect).await,
         #[cfg(feature = "postgres")]
@@ -54,6 +56,9 @@ fn known() -> String {
     }
     if cfg!(feature = "etcd") {
         known.push("etcd://host:port,host:port");
+    }
+    if cfg!(feature = "zookeeper") {
+        known.push("zk://host:port,host:port/path");
     }
     if cfg!(feature = "redis") {
         known.push("redis://host:port");
