@@ -1,12 +1,15 @@
 //! A connection that is made again whenever it is needed and gone.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tenure_core::backend::{ConnectError, StoreError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::Row;
 
 use crate::link::{Dial, Link, Param};
@@ -22,6 +25,11 @@ pub(crate) struct Lane {
     listens: bool,
     patience: Duration,
     state: Mutex<State>,
+    /// Held from question to answer, unless the connection is known to be ours alone: PgBouncer
+    /// 1.18 gives a server's connection to the next client after the first of several answers,
+    /// which then gets the others.
+    turn: Mutex<()>,
+    direct: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +49,26 @@ struct Failure {
 impl Lane {
     /// After so much `patience` a silent connection is given up.
     pub(crate) fn new(dial: &Arc<Dial>, listens: bool, patience: Duration) -> Self {
-        Self { dial: Arc::clone(dial), listens, patience, state: Mutex::default() }
+        Self {
+            dial: Arc::clone(dial),
+            listens,
+            patience,
+            state: Mutex::default(),
+            turn: Mutex::default(),
+            direct: AtomicBool::new(false),
+        }
+    }
+
+    /// No pooler is in between: from now on several statements may be under way at once.
+    pub(crate) fn is_direct(&self) {
+        self.direct.store(true, Ordering::Relaxed);
+    }
+
+    async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.direct.load(Ordering::Relaxed) {
+            true => None,
+            false => Some(self.turn.lock().await),
+        }
     }
 
     /// The connection; made if there is none.
@@ -76,20 +103,26 @@ impl Lane {
         statement: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, StoreError> {
+        let _turn = self.turn().await;
         let link = self.link().await.map_err(unreached)?;
         link.ask(statement, params, self.patience).await
     }
 
-    /// Asks two statements in this order, and does not wait in between.
+    /// Asks two statements in this order, and does not wait in between if it need not.
     pub(crate) async fn ask_both(
         &self,
         (first, params): (&str, &[Param<'_>]),
         (second, more): (&str, &[Param<'_>]),
     ) -> (Result<Vec<Row>, StoreError>, Result<Vec<Row>, StoreError>) {
+        let turn = self.turn().await;
         let link = match self.link().await {
             Ok(link) => link,
             Err(error) => return (Err(unreached(error.clone())), Err(unreached(error))),
         };
+        if turn.is_some() {
+            let first = link.ask(first, params, self.patience).await;
+            return (first, link.ask(second, more, self.patience).await);
+        }
         // `biased`: the first is sent first.
         tokio::join!(
             biased;

@@ -100,6 +100,10 @@ pub async fn connect(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError
         true => try_push(&dial, &renewals, connect.timeout.min(connect.ttl.get())).await,
         false => Push::NotAsked,
     };
+    if push == Push::Heard {
+        renewals.is_direct();
+        work.is_direct();
+    }
     let inner = Inner {
         capabilities: guarantees::capabilities(&link.server, push),
         sql,
