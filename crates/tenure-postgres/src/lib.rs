@@ -89,8 +89,9 @@ pub async fn connect(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError
         label,
         timeout: connect.timeout,
     });
-    // Three in a lease: one may be given up, and another connection still saves the lease.
-    let patience = (connect.ttl.get() / 3).max(Duration::from_millis(30)).min(connect.timeout);
+    // Half a lease: a slow disk is not cut off, and a connection that is dead leaves time for
+    // another one to save the lease, which is renewed every quarter.
+    let patience = (connect.ttl.get() / 2).max(Duration::from_millis(30)).min(connect.timeout);
     let renewals = Lane::new(&dial, false, patience);
     let work = Lane::new(&dial, address.listen, patience);
     let link = work.link().await?;

@@ -54,8 +54,7 @@ async fn behind_a_transaction_pooler_elections_hold_and_hints_do_not() {
     let Err(Error::Store(error)) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("pooler"), "{error}");
 
-    // Three connections are shared by everybody: leases that bear a wait for one.
-    let store = Store { url, ttl: TTL * 2, expires: true, shared: true };
+    let store = Store { url, ttl: TTL, expires: true, shared: true };
     only_one_of_many_leads(&store).await;
     tokens_rise_over_tenures(&store).await;
     suite::many_elections(&store).await;
