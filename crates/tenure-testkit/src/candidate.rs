@@ -96,6 +96,19 @@ impl Candidate {
         }
     }
 
+    /// The next line of that kind, if it comes within a time.
+    #[must_use]
+    pub fn says_within(&self, event: &str, limit: Duration) -> Option<Line> {
+        let deadline = std::time::Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let line = self.lines.recv_timeout(left).ok()?;
+            if line.event == event {
+                return Some(line);
+            }
+        }
+    }
+
     /// The next line of that kind; others are passed over.
     ///
     /// # Panics

@@ -7,6 +7,7 @@
 //!
 //! A test of the suite fails loudly when a server is not installed: nothing is skipped.
 
+pub mod bench;
 pub mod candidate;
 pub mod servers;
 pub mod suite;

@@ -1,4 +1,4 @@
-//! Measurements: what they share is here, `failover` is the first of them.
+//! Measurements: what they share is here.
 
 mod etcd;
 mod etcd_candidate;
@@ -9,6 +9,7 @@ mod ours;
 mod process;
 mod report;
 mod stats;
+mod stores;
 
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, parent_id};
@@ -25,6 +26,9 @@ pub(crate) enum BenchTask {
     /// kill -9 → the successor holds a committed grant, every node shows it:
     /// ours, etcd and the floor, interleaved in one run
     Failover(failover::FailoverArgs),
+    /// kill -9 and SIGTERM of a holder → the next one leads, on every store, ours and with the
+    /// store's usual client
+    Stores(stores::StoresArgs),
 }
 
 /// What this program is when a bench runs it once more.
@@ -48,6 +52,7 @@ pub(crate) struct LeashedArgs {
 pub(crate) fn run(task: &BenchTask) -> Outcome {
     match task {
         BenchTask::Failover(args) => failover::run(args),
+        BenchTask::Stores(args) => stores::run(args),
     }
 }
 

@@ -34,6 +34,14 @@ async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
         Some("redis" | "rediss" | "redis+sentinel") => tenure_redis::connect(connect).await,
         #[cfg(feature = "postgres")]
         Some("postgres" | "postgresql") => tenure_postgres::connect(connect).await,
+        Some(scheme) if left_out(scheme).is_some() => Err(ConnectError::Url {
+            what: format!("{scheme}://..."),
+            why: format!(
+                "this build was made without {feature}: build the command with --features stores, \
+                 or the library with its feature {feature}",
+                feature = left_out(scheme).unwrap_or_default(),
+            ),
+        }),
         Some(scheme) => Err(ConnectError::Url {
             what: format!("{scheme}://..."),
             why: format!("there is no store of that kind in this build; known are: {}", known()),
@@ -43,6 +51,17 @@ async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
             what: String::from("this URL"),
             why: format!("it has no scheme; known are: {}", known()),
         }),
+    }
+}
+
+/// The feature that a scheme would need; asked only when this build has no arm for it.
+fn left_out(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "etcd" | "etcds" => Some("etcd"),
+        "zk" => Some("zookeeper"),
+        "redis" | "rediss" | "redis+sentinel" => Some("redis"),
+        "postgres" | "postgresql" => Some("postgres"),
+        _ => None,
     }
 }
 

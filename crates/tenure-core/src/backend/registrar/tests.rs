@@ -1,3 +1,5 @@
+//! What the registrar says, step by step.
+
 use alloc::vec::Vec;
 
 use super::{Effect, Registrar, Report, Step};
