@@ -254,7 +254,7 @@ async fn what_is_not_there_or_not_etcd_is_named() {
 async fn a_lease_that_etcd_cannot_keep_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let etcd = start(dir.path(), 1);
-    match Elector::builder().ttl(TTL / 2).timeout(TTL).connect(&etcd.url()).await {
+    match Elector::builder().ttl(TTL / 2).timeout(TTL * 5).connect(&etcd.url()).await {
         Err(Error::TtlTooShort { shortest, .. }) => assert_eq!(shortest, TTL),
         other => panic!("{other:?}"),
     }

@@ -10,7 +10,7 @@ const CANDIDATE: &str = env!("CARGO_BIN_EXE_testkit-candidate");
 async fn a_directory_conforms() {
     let dir = tempfile::tempdir().expect("a directory");
     let url = format!("file://{}", dir.path().display());
-    let ttl = Duration::from_millis(400);
+    let ttl = Duration::from_millis(2000);
     let store = Store { url, ttl, expires: false, shared: true };
     conforms(&store, Path::new(CANDIDATE)).await;
 }
@@ -18,7 +18,7 @@ async fn a_directory_conforms() {
 #[tokio::test]
 async fn this_process_conforms() {
     let url = String::from("mem://conforms");
-    let ttl = Duration::from_millis(400);
+    let ttl = Duration::from_millis(2000);
     let store = Store { url, ttl, expires: true, shared: false };
     conforms(&store, Path::new(CANDIDATE)).await;
 }
