@@ -196,9 +196,11 @@ fn the_sheet_says_when_what_happens() {
 /// answered by what is named. Gives the exit code and all that was shown.
 fn on_a_terminal(line: &str, talk: &[(&str, &str)]) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
-    let line = format!("{} -q {line}", env!("CARGO_BIN_EXE_tenure"));
+    // A shell that stays in front of the program would be interrupted with it, and answer for it.
+    let line = format!("exec {} -q {line}", env!("CARGO_BIN_EXE_tenure"));
     let mut child = std::process::Command::new("script")
         .args(["-qec", &line, "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .env_remove("TENURE_URL")
         .env("XDG_STATE_HOME", dir.path())
         .stdin(Stdio::piped())
