@@ -41,14 +41,6 @@ use store::{Memory, Store};
 /// Making a connection takes several round trips, whatever the lease.
 const SHORTEST_PATIENCE: core::time::Duration = core::time::Duration::from_millis(100);
 
-/// A write to Redis under a fencing token, as a Lua script: refused when a later leader was
-/// elected.
-///
-/// `KEYS`: `{tenure}:record:NAME` of the election, the key to write. `ARGV`: the token, the
-/// value. Gives 0 when the write is done, otherwise the token that shuts it out. For writes of
-/// another kind put the first lines of it in front of a script of your own.
-pub const FENCED_SET: &str = include_str!("../scripts/fenced_set.lua");
-
 /// Connects to Redis, and checks that it can hold leases.
 ///
 /// URLs: `redis://user:password@host:port/database`, `rediss://...` for TLS,

@@ -210,21 +210,29 @@ async fn a_restarted_server_elects_nobody_for_a_ttl_and_renews_at_once() {
     assert!(next > left && restarted.elapsed() >= TTL, "{:?}", restarted.elapsed());
 }
 
+/// The record of an election is the mark of the ready-made fence.
 #[tokio::test]
 async fn a_write_under_an_old_token_is_refused() {
     let (_dir, redis) = start();
     let (one, two) = (Process::start(&redis, 1).await, Process::start(&redis, 2).await);
-    let old = one.elected("e").await;
-    let write = |token: Token, value: &str| {
-        let (script, token) = (tenure_redis::FENCED_SET, token.get().to_string());
-        let answer =
-            redis.ask(&["EVAL", script, "2", "{tenure}:record:e", "{tenure}:data", &token, value]);
+    let fenced = |token: &str, command: &[&str]| {
+        let guard = ["EVAL", tenure::fence::REDIS, "2", "{tenure}:record:e", "{tenure}:data"];
+        let answer = redis.ask(&[&guard, &[token][..], command].concat());
         answer.expect("an answer")
     };
-    assert_eq!(write(old, "first"), "0");
+    let write = |token: Token, value: &str| {
+        fenced(&token.get().to_string(), &["SET", "{tenure}:data", value])
+    };
+    let old = one.elected("e").await;
+    assert_eq!(write(old, "first"), "OK");
     let new = two.elected("e").await;
     // Before the new leader has written anything.
-    assert_eq!(write(old, "stale"), new.get().to_string());
-    assert_eq!(write(new, "second"), "0");
+    let refused = write(old, "stale");
+    assert!(refused.contains(&format!("{new} was presented since")), "{refused}");
+    assert_eq!(write(new, "second"), "OK");
     assert_eq!(redis.ask(&["GET", "{tenure}:data"]).expect("an answer"), "second");
+    // A number out of nowhere does not spoil the election's own count.
+    let refused = fenced("18446744073709551614", &[]);
+    assert!(refused.contains("NOTOKEN"), "{refused}");
+    assert!(one.elected("e").await > new);
 }
