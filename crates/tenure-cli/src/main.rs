@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod log;
 mod output;
+mod proxy;
 mod run;
 mod serve;
 mod store;

@@ -1,5 +1,7 @@
 //! `tenure fence`: the resource's side, which refuses whoever comes with an older token.
 
+mod proxy;
+
 use std::{
     ffi::OsString, os::unix::process::CommandExt, path::PathBuf, process::Command, time::Duration,
 };
@@ -13,7 +15,7 @@ use tenure::{
 
 use crate::{
     args,
-    cli::epilogue,
+    cli::{Global, epilogue},
     error::{Exit, Failure, Outcome},
     output::{Output, json},
 };
@@ -22,13 +24,14 @@ use crate::{
 ///
 /// A leader can be paused between its last check and its effect for any length of time. Only
 /// the resource can tell then that another one leads by now: by the fencing token, which it
-/// remembers. These are ready-made guards for files, PostgreSQL and Redis.
+/// remembers. These are ready-made guards for files, PostgreSQL, Redis, and whatever speaks HTTP.
 #[derive(Debug, Args)]
 #[command(after_help = epilogue(
     &[
         ("tenure fence verify /srv/data/.fence -- ./publish", "with the token of `tenure campaign`"),
         ("tenure fence sql | psql app", "install the guard of a database"),
         ("tenure fence redis > fence.lua", "the script that runs a command if its token is current"),
+        ("tenure fence proxy --upstream http://127.0.0.1:9000", "refuse requests without a current token"),
     ],
     &[(Exit::Yes, "admitted, or printed"), (Exit::Conflict, "the token is stale")],
 ))]
@@ -42,6 +45,7 @@ enum What {
     Verify(VerifyArgs),
     Sql(SqlArgs),
     Redis(RedisArgs),
+    Proxy(Box<proxy::ProxyArgs>),
 }
 
 /// Check a token against the newest one that a file remembers
@@ -102,11 +106,12 @@ struct SqlArgs {}
 struct RedisArgs {}
 
 /// Runs the command.
-pub(crate) fn run(args: &FenceArgs, output: Output) -> Outcome {
-    match &args.what {
-        What::Verify(args) => verify(args, output),
+pub(crate) fn run(args: FenceArgs, global: &Global, output: Output) -> Outcome {
+    match args.what {
+        What::Verify(args) => verify(&args, output),
         What::Sql(SqlArgs {}) => print(fence::POSTGRES, output),
         What::Redis(RedisArgs {}) => print(fence::REDIS, output),
+        What::Proxy(args) => proxy::run(*args, global, output),
     }
 }
 

@@ -67,7 +67,7 @@ fn run_client(command: Command, global: &Global, output: Output) -> Outcome {
         Command::Pause(args) => client(pause::pause(&args, global, output)),
         Command::Resume(args) => client(pause::resume(&args, global, output)),
         Command::Cluster(args) => client(cluster::run(args, global, output)),
-        Command::Fence(args) => fence::run(&args, output),
+        Command::Fence(args) => fence::run(args, global, output),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args, output),
         Command::Version(args) => version::run(&args, output),

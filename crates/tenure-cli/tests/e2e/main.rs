@@ -11,6 +11,8 @@ mod candidates;
 mod data_dirs;
 mod dev;
 mod directory;
+mod examples;
+mod fence_proxy;
 mod hand_over;
 mod latecomers;
 mod leader_death;

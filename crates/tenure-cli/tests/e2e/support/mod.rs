@@ -11,6 +11,7 @@ pub(crate) mod pace;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod resource;
 pub(crate) mod wrapper;
 
 pub(crate) use candidate::Candidate;
