@@ -46,6 +46,11 @@ impl Asker {
         Ok(Self { client, timeout })
     }
 
+    /// The node that answers.
+    pub(crate) fn node(&self) -> Option<NodeName> {
+        self.client.connected().map(|node| node.name)
+    }
+
     /// Asks; whatever is not an answer becomes a failure.
     pub(crate) async fn ask(&self, question: Question) -> Outcome<Reply> {
         match within(self.timeout, self.client.ask(question)).await? {

@@ -168,6 +168,7 @@ pub(crate) fn role_word(role: RaftRole) -> &'static str {
         RaftRole::Candidate => "candidate",
         RaftRole::PreCandidate => "pre-candidate",
         RaftRole::Learner => "learner",
+        RaftRole::Member => "member",
     }
 }
 
@@ -213,6 +214,9 @@ impl NodeLine {
     pub(crate) fn human(stamp: &Stamp, event: &NodeEvent) -> Option<String> {
         let what = match event {
             NodeEvent::NodeStarted { addr, .. } => format!("listens on {addr}"),
+            NodeEvent::Role { role: RaftRole::Member, .. } => {
+                String::from("member: it asks a voter and keeps no log")
+            }
             NodeEvent::Role { role, term, .. } => format!("{} in term {term}", role_word(*role)),
             NodeEvent::QuorumLeader { term } => format!("leads the quorum in term {term}"),
             NodeEvent::View { election, belief } => format!("sees {election} {}", belief.human()),

@@ -10,6 +10,7 @@ mod dev;
 mod discover;
 mod error;
 mod events;
+mod limits;
 mod log;
 mod output;
 mod proxy;

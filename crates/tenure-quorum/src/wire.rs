@@ -54,6 +54,15 @@ pub enum Dialler {
         /// Its data directory.
         directory: u64,
     },
+    /// A node without a log, which asks for itself and for the processes that it serves.
+    Member {
+        /// Its id.
+        id: NodeId,
+        /// Its name.
+        name: NodeName,
+        /// Its data directory.
+        directory: u64,
+    },
     /// A process that contends, watches or operates.
     Client,
 }
@@ -150,6 +159,12 @@ pub enum Rejected {
         /// Its name.
         name: NodeName,
     },
+    /// Nodes ask those that keep the log.
+    #[error("{name} keeps no log: nodes must ask a voter")]
+    NoLog {
+        /// The node that was dialled.
+        name: NodeName,
+    },
     /// Too many connections.
     #[error("too many connections ({max})")]
     Full {
@@ -184,6 +199,19 @@ pub enum Question {
         /// The session.
         session: SessionId,
     },
+    /// From a member: renew all of these, and tell whether what this node pushed is current.
+    /// Answered with [`Reply::Alive`] once a quorum has confirmed.
+    KeepAlive {
+        /// Sessions of the processes behind it.
+        sessions: Vec<SessionId>,
+    },
+    /// From a member: it holds proof that a process is dead. Answered with [`Reply::Accepted`].
+    Died {
+        /// The process.
+        process: Incarnation,
+        /// When that was seen.
+        observed: WallTime,
+    },
     /// Answered with [`Reply::Confirmed`] once a quorum has confirmed that what this node shows
     /// is current.
     Confirm,
@@ -213,6 +241,8 @@ pub enum Question {
     },
     /// The nodes, as this node knows them.
     Cluster,
+    /// Where nodes are that keep the log. Answered with [`Reply::Voters`].
+    Voters,
     /// Hand the Raft leadership to this node, or to the best one.
     TransferQuorum {
         /// To whom.
@@ -245,6 +275,13 @@ pub enum Reply {
     Renewed,
     /// The session is not open.
     Gone,
+    /// All sessions are alive but these; nothing that this node pushed before is outdated by it.
+    Alive {
+        /// Sessions that are not open.
+        gone: Vec<SessionId>,
+        /// What the member that asked is now; none when it was removed.
+        role: Option<Role>,
+    },
     /// What this node shows is current as of the question.
     Confirmed,
     /// The node is there.
@@ -259,6 +296,8 @@ pub enum Reply {
     Detail(Option<Box<ElectionDetail>>),
     /// The nodes.
     Cluster(Box<ClusterView>),
+    /// Addresses of nodes that keep the log.
+    Voters(Vec<String>),
     /// Sent on.
     Accepted,
     /// No quorum answered in time. A wish may still be carried out: its outcome is unknown.

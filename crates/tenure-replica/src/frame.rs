@@ -1,5 +1,7 @@
 //! What nodes say to each other.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tenure_core::{Incarnation, NodeId, RequestId, SessionId, WallTime, ledger::Refusal};
 
@@ -80,6 +82,8 @@ pub enum PeerBody {
         /// The directory.
         directory: u64,
     },
+    /// To the Raft leader: these nodes without a log are connected with me.
+    Members(BTreeSet<NodeId>),
     /// To the Raft leader: hand the Raft leadership to this node, or to the best one.
     TransferQuorum {
         /// To whom.

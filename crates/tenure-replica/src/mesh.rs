@@ -1,7 +1,8 @@
 //! Who hears whom among the voters, and the way round a dark link.
 //!
 //! Every voter pings every other one on the direct link, dark or not, and tells in each ping
-//! what it knows of who hears whom. Where two voters do not reach each other but a third
+//! what it knows of who hears whom; on a link that is alive by other traffic, a few pings are
+//! left out while nothing changed. Where two voters do not reach each other but a third
 //! reaches both, frames go through it, once. Every partial partition that leaves the voters
 //! connected through one of them is then no outage at all. Source: M. Alfatafta et al., "Toward
 //! a Generic Fault Tolerance Technique for Partial Network Partitioning" (Nifty), OSDI 2020.
@@ -34,6 +35,10 @@ use tenure_core::{Moment, NodeId};
 /// do to the counting.
 const LARGEST_VERSION: u64 = 1 << 62;
 
+/// While other frames go to a peer and come from it, one ping in this many is enough: rows stay
+/// fresh for twice the dark time, which is at least four ping intervals.
+const BUSY: u32 = 3;
+
 /// A change is passed on at once, but not more often than this fraction of the ping interval.
 const HURRY: u32 = 10;
 
@@ -64,6 +69,17 @@ pub(crate) enum Route {
     Dark,
 }
 
+/// What is known of the direct link with another voter.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    /// When the peer was last heard on it.
+    heard: Option<Moment>,
+    /// When a frame other than a ping last went out on it.
+    spoke: Option<Moment>,
+    /// When a ping last went out on it.
+    pinged: Option<Moment>,
+}
+
 #[derive(Clone, Debug)]
 struct Known {
     version: u64,
@@ -81,8 +97,8 @@ pub(crate) struct Mesh {
     me: NodeId,
     dark_after: Duration,
     ping_every: Duration,
-    /// The other voters, with when each was last heard directly.
-    peers: BTreeMap<NodeId, Option<Moment>>,
+    /// The other voters.
+    peers: BTreeMap<NodeId, Link>,
     /// Rows of the other voters.
     rows: BTreeMap<NodeId, Known>,
     voter: bool,
@@ -145,7 +161,7 @@ impl Mesh {
         let others = || voters.iter().filter(|id| **id != self.me);
         self.peers.retain(|id, _| voters.contains(id));
         for id in others() {
-            self.peers.entry(*id).or_insert(None);
+            self.peers.entry(*id).or_default();
         }
         self.rows.retain(|id, _| voters.contains(id));
     }
@@ -153,8 +169,15 @@ impl Mesh {
     /// A frame came from this node on its direct link. A relayed frame counts for the voter
     /// that passed it on, and proves nothing about who wrote it.
     pub(crate) fn heard(&mut self, from: NodeId, now: Moment) {
-        if let Some(at) = self.peers.get_mut(&from) {
-            *at = Some(at.map_or(now, |at| at.max(now)));
+        if let Some(link) = self.peers.get_mut(&from) {
+            link.heard = link.heard.max(Some(now));
+        }
+    }
+
+    /// A frame other than a ping goes to this node on its direct link.
+    pub(crate) fn spoke(&mut self, to: NodeId, now: Moment) {
+        if let Some(link) = self.peers.get_mut(&to) {
+            link.spoke = Some(now);
         }
     }
 
@@ -194,13 +217,14 @@ impl Mesh {
     /// dark link is found to be alive again.
     pub(crate) fn pings_due(&mut self, now: Moment) -> Vec<(NodeId, Rows)> {
         // The first look at the clock: whoever has not been heard yet counts as heard now.
-        for at in self.peers.values_mut() {
-            at.get_or_insert(now);
+        for link in self.peers.values_mut() {
+            link.heard.get_or_insert(now);
         }
         if !self.voter || self.peers.is_empty() || now < self.ping_at(now) {
             return Vec::new();
         }
         let hears = self.hears(now);
+        let news = self.hurry || hears != self.told;
         self.version = self.version.saturating_add(1).min(LARGEST_VERSION);
         self.told.clone_from(&hears);
         self.last_ping = Some(now);
@@ -212,7 +236,14 @@ impl Mesh {
             hears: known.hears.clone(),
         });
         let rows = Rows(core::iter::once(own).chain(others).collect());
-        self.peers.keys().map(|id| (*id, rows.clone())).collect()
+        let mut pings = Vec::with_capacity(self.peers.len());
+        for (id, link) in &mut self.peers {
+            if news || !link.is_busy(self.ping_every, now) {
+                link.pinged = Some(now);
+                pings.push((*id, rows.clone()));
+            }
+        }
+        pings
     }
 
     /// When the next ping is due: soon after a change, regularly otherwise.
@@ -232,7 +263,7 @@ impl Mesh {
         let Some(last) = self.last_ping else { return Some(Moment::default()) };
         let ping = self.ping_at(last);
         // A peer that goes dark before that is told about at once.
-        let going_dark = self.told.iter().filter_map(|id| self.peers.get(id).copied().flatten());
+        let going_dark = self.told.iter().filter_map(|id| self.peers.get(id)?.heard);
         let soonest = last + self.ping_every / HURRY;
         let dark =
             going_dark.map(|at| (at + self.dark_after + Duration::from_nanos(1)).max(soonest));
@@ -240,10 +271,8 @@ impl Mesh {
     }
 
     fn is_dark(&self, peer: NodeId, now: Moment) -> bool {
-        match self.peers.get(&peer) {
-            Some(Some(at)) => now.since(*at) > self.dark_after,
-            _ => false,
-        }
+        let heard = self.peers.get(&peer).and_then(|link| link.heard);
+        heard.is_some_and(|at| now.since(at) > self.dark_after)
     }
 
     fn hears(&self, now: Moment) -> BTreeSet<NodeId> {
@@ -294,6 +323,17 @@ impl Mesh {
     pub(crate) fn may_relay(&self, from: NodeId, to: NodeId, relayed: bool) -> bool {
         let from_member = self.peers.contains_key(&from) || self.learners.contains(&from);
         self.voter && !relayed && from != to && from_member && self.peers.contains_key(&to)
+    }
+}
+
+impl Link {
+    /// Whether other frames keep this link alive in both directions, and the last ping is recent
+    /// enough to do without one now.
+    fn is_busy(&self, ping_every: Duration, now: Moment) -> bool {
+        let within = |at: Option<Moment>, limit| at.is_some_and(|at| now.since(at) < limit);
+        within(self.spoke, ping_every * 3 / 2)
+            && within(self.heard, ping_every * 3 / 2)
+            && within(self.pinged, ping_every * (2 * BUSY - 1) / 2)
     }
 }
 

@@ -36,6 +36,11 @@ pub enum MemberWish {
         /// Its name.
         name: NodeName,
     },
+    /// A member is to receive the log.
+    Enrol {
+        /// The member.
+        id: NodeId,
+    },
     /// A learner is to vote.
     Promote {
         /// The learner.

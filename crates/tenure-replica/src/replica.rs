@@ -4,7 +4,7 @@ mod apply;
 mod leader;
 mod peers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use core::time::Duration;
 use tenure_core::{
@@ -48,6 +48,11 @@ pub struct Config {
     pub log_tail: u64,
     /// Learners that have caught up get a vote while there are fewer voters. Default 5.
     pub voters: usize,
+    /// Nodes that join become plain members once this many keep the log. Default 5.
+    pub keepers: usize,
+    /// A voter that was silent for this long is replaced, when a healthy node is there to take
+    /// its place: the other one votes first. Default: never.
+    pub replace_after: Option<Duration>,
 }
 
 impl Config {
@@ -64,6 +69,8 @@ impl Config {
             snapshot_every: 4096,
             log_tail: 512,
             voters: 5,
+            keepers: 5,
+            replace_after: None,
         }
     }
 
@@ -119,6 +126,9 @@ pub enum Input {
     },
     /// The disk has everything up to this [`Persist::number`].
     Persisted(u64),
+    /// These members, nodes without a log, are connected with this node. To be given on every
+    /// change.
+    Members(BTreeSet<NodeId>),
     /// This process was seen dead, by a pidfd that was taken race-free.
     Died {
         /// The process.
@@ -234,11 +244,15 @@ pub struct Replica {
     next_report: Moment,
     applied_since_snapshot: u64,
     said_hello: Option<NodeId>,
+    /// Members connected here, and when the Raft leader is told again.
+    members_here: (BTreeSet<NodeId>, Moment),
     outputs: VecDeque<Output>,
 }
 
 /// Time after which a wish or a proof of death is sent to the Raft leader again.
 const SEND_AGAIN: Duration = Duration::from_millis(250);
+/// The Raft leader is told this often which members are there.
+const TELL_MEMBERS: Duration = Duration::from_secs(1);
 /// For how long a dead process is remembered.
 const DEAD_FOR: Duration = Duration::from_secs(60);
 
@@ -290,6 +304,7 @@ impl Replica {
             next_report: now.moment,
             applied_since_snapshot: 0,
             said_hello: None,
+            members_here: (BTreeSet::new(), now.moment),
             outputs: VecDeque::new(),
             config,
         };
@@ -314,6 +329,7 @@ impl Replica {
                 self.on_ask(Waiter { client, number }, ask, now);
             }
             Input::Persisted(number) => self.consensus.persisted(number),
+            Input::Members(members) => self.members_here.0 = members,
             Input::Died { process, observed } => self.on_death(process, observed, now),
         }
         self.settle(now);
@@ -552,6 +568,12 @@ impl Replica {
             self.report_deaths(now);
         }
         self.say_hello(now);
+        let (members, due) = &mut self.members_here;
+        if self.config.replace_after.is_some() && !members.is_empty() && *due <= now.moment {
+            *due = now.moment + TELL_MEMBERS;
+            let members = members.clone();
+            self.tell_leader(PeerBody::Members(members), now);
+        }
     }
 
     /// Tells the Raft leader, itself included.

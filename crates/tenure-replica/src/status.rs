@@ -18,6 +18,8 @@ pub enum RaftRole {
     PreCandidate,
     /// Receives the log without a vote.
     Learner,
+    /// Has no log: said of nodes that are no replica.
+    Member,
 }
 
 /// One node as this node knows it.

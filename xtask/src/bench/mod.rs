@@ -8,6 +8,7 @@ mod floor_node;
 mod ours;
 mod process;
 mod report;
+mod scale;
 mod stats;
 mod stores;
 
@@ -26,6 +27,8 @@ pub(crate) enum BenchTask {
     /// kill -9 → the successor holds a committed grant, every node shows it:
     /// ours, etcd and the floor, interleaved in one run
     Failover(failover::FailoverArgs),
+    /// Clusters of 3 to 1000 processes: time to form, cost at rest, kills, and how each grows
+    Scale(scale::ScaleArgs),
     /// kill -9 and SIGTERM of a holder → the next one leads, on every store, ours and with the
     /// store's usual client
     Stores(stores::StoresArgs),
@@ -52,6 +55,7 @@ pub(crate) struct LeashedArgs {
 pub(crate) fn run(task: &BenchTask) -> Outcome {
     match task {
         BenchTask::Failover(args) => failover::run(args),
+        BenchTask::Scale(args) => scale::run(args),
         BenchTask::Stores(args) => stores::run(args),
     }
 }

@@ -18,6 +18,8 @@ use crate::install;
 
 const ELECTION: &str = "demo";
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Nodes that come up in a second at the very least, on a machine that does other things, too.
+const PER_SECOND: usize = 4;
 /// How long nothing happens before a kill, so that it hits a calm cluster at
 /// any phase of its keepalives.
 const CALM: Duration = Duration::from_millis(150);
@@ -27,6 +29,7 @@ pub(crate) struct Ours {
     program: PathBuf,
     dir: PathBuf,
     nodes: usize,
+    ttl: &'static str,
 }
 
 /// What one node of an idle cluster costs.
@@ -90,17 +93,17 @@ struct Leader {
 }
 
 /// A running cluster and what its nodes have said.
-struct Cluster<'a> {
+pub(super) struct Cluster<'a> {
     ours: &'a Ours,
     data: PathBuf,
     dev: Heard,
     lines: Receiver<Line>,
-    told: Told,
+    pub(super) told: Told,
 }
 
 #[derive(Default)]
-struct Told {
-    nodes: BTreeMap<String, Node>,
+pub(super) struct Told {
+    pub(super) nodes: BTreeMap<String, Node>,
     ready: bool,
     /// Node, time and token of the last grant of the election.
     elected: Option<(String, u64, u64)>,
@@ -111,8 +114,8 @@ struct Told {
     hand_over: Option<u64>,
 }
 
-struct Node {
-    pid: u32,
+pub(super) struct Node {
+    pub(super) pid: u32,
     held: Held,
 }
 
@@ -142,7 +145,16 @@ impl Ours {
         std::fs::create_dir_all(&dir).map_err(|why| {
             Failure::new(format!("cannot create {}", dir.display()), why, "choose another --out")
         })?;
-        Ok(Self { program: program.to_path_buf(), dir, nodes })
+        Ok(Self { program: program.to_path_buf(), dir, nodes, ttl: "1s" })
+    }
+
+    /// The same with leases of another length.
+    pub(crate) fn with_ttl(self, ttl: &'static str) -> Self {
+        Self { ttl, ..self }
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE + Duration::from_secs((self.nodes / PER_SECOND) as u64)
     }
 
     /// Starts a cluster, plays the cases, ends it.
@@ -186,13 +198,13 @@ impl Ours {
 }
 
 impl<'a> Cluster<'a> {
-    fn start(ours: &'a Ours) -> Outcome<Self> {
+    pub(super) fn start(ours: &'a Ours) -> Outcome<Self> {
         let data = ours.dir.join("data");
         let _ = std::fs::remove_dir_all(&data);
         let (send, lines) = mpsc::channel();
         let mut command = Command::new(&ours.program);
         command
-            .args(["dev", "--json", "--ttl", "1s", "--nodes", &ours.nodes.to_string(), "--dir"])
+            .args(["dev", "--json", "--ttl", ours.ttl, "--nodes", &ours.nodes.to_string(), "--dir"])
             .arg(&data);
         let dev = Heard::start(&mut command, 0, &send, &ours.dir.join("dev.log"))?;
         let mut cluster = Self { ours, data, dev, lines, told: Told::default() };
@@ -201,7 +213,7 @@ impl<'a> Cluster<'a> {
         Ok(cluster)
     }
 
-    fn stop(self) {
+    pub(super) fn stop(self) {
         self.dev.stop(Duration::from_secs(5));
     }
 
@@ -211,14 +223,14 @@ impl<'a> Cluster<'a> {
         if let Some(value) = done(told) {
             return Ok(value);
         }
-        await_lines(&self.lines, PATIENCE, what, |_, line| {
+        await_lines(&self.lines, self.ours.patience(), what, |_, line| {
             told.hear(line);
             done(told)
         })
     }
 
     /// Waits until every node is up and shows the same leader.
-    fn settle(&mut self) -> Outcome {
+    pub(super) fn settle(&mut self) -> Outcome {
         let size = self.ours.nodes;
         self.until("every node to show the same leader", |told| {
             let (leader, _, token) = told.elected.as_ref()?;
@@ -252,7 +264,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Brings the two leaderships into one process, or apart, as the case needs.
-    fn arrange(&mut self, case: Case) -> Outcome {
+    pub(super) fn arrange(&mut self, case: Case) -> Outcome {
         self.settle()?;
         let leader = self.told.leading()?.0;
         let quorum = self.told.quorum_leader()?.0;
@@ -266,7 +278,7 @@ impl<'a> Cluster<'a> {
 
     /// The quorum's leader dies: until its successor has committed. Nobody
     /// else's tenure may end by it.
-    fn kill_quorum_leader(&mut self) -> Outcome<Timing> {
+    pub(super) fn kill_quorum_leader(&mut self) -> Outcome<Timing> {
         let (quorum, _, term) = self.told.quorum_leader()?;
         let (_, _, token) = self.told.leading()?;
         let start = self.kill(&quorum)?;
@@ -284,7 +296,7 @@ impl<'a> Cluster<'a> {
         Ok(Timing::between(start, Some(at), None))
     }
 
-    fn kill(&mut self, name: &str) -> Outcome<u64> {
+    pub(super) fn kill(&mut self, name: &str) -> Outcome<u64> {
         let node = self.told.nodes.remove(name).ok_or_else(|| {
             Failure::new(format!("no node {name}"), "it is not running", "see dev.log")
         })?;
@@ -293,7 +305,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Waits for a token above `old` that every live node shows.
-    fn succession(&mut self, start: u64, old: u64) -> Outcome<Timing> {
+    pub(super) fn succession(&mut self, start: u64, old: u64) -> Outcome<Timing> {
         self.until("the next leader", |told| {
             let (_, at, token) = told.elected.as_ref().filter(|(_, _, token)| *token > old)?;
             let last = told.shown(*token)?;
@@ -301,9 +313,14 @@ impl<'a> Cluster<'a> {
         })
     }
 
-    fn restart(&mut self, name: &str) -> Outcome {
-        self.dev_command(&["restart", name])?;
+    pub(super) fn restart(&mut self, name: &str) -> Outcome {
+        self.begin_again(name)?;
         self.settle()
+    }
+
+    /// Starts a node that was killed.
+    pub(super) fn begin_again(&self, name: &str) -> Outcome {
+        self.dev_command(&["restart", name])
     }
 
     /// Asks the leader to step down, or to hand over to `to`, and sees it done.
@@ -325,11 +342,16 @@ impl<'a> Cluster<'a> {
     }
 
     fn dev_command(&self, words: &[&str]) -> Outcome {
-        let what = format!("`tenure dev {}` failed", words.join(" "));
+        let words: Vec<_> = std::iter::once("dev").chain(words.iter().copied()).collect();
+        self.command(&words).map(drop)
+    }
+
+    /// Runs a command of ours on this cluster; what it prints.
+    pub(super) fn command(&self, words: &[&str]) -> Outcome<Vec<u8>> {
+        let what = format!("`tenure {}` failed", words.join(" "));
         let log = self.ours.dir.join("dev.log");
         let next = format!("see {}", log.display());
         let output = Command::new(&self.ours.program)
-            .arg("dev")
             .args(words)
             .arg("--dir")
             .arg(&self.data)
@@ -337,7 +359,7 @@ impl<'a> Cluster<'a> {
             .output()
             .map_err(|why| Failure::new(what.clone(), why, next.clone()))?;
         if output.status.success() {
-            return Ok(());
+            return Ok(output.stdout);
         }
         Err(Failure::new(what, String::from_utf8_lossy(&output.stderr).trim(), next))
     }
@@ -349,7 +371,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Takes in what has been said meanwhile.
-    fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self) {
         while let Ok((_, line)) = self.lines.try_recv() {
             self.told.hear(&line);
         }
@@ -406,13 +428,13 @@ impl Told {
         self.nodes.keys().map(at).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    fn leading(&self) -> Outcome<(String, u64, u64)> {
+    pub(super) fn leading(&self) -> Outcome<(String, u64, u64)> {
         self.elected.clone().ok_or_else(|| {
             Failure::new("nobody leads", "no node said it was elected", "see dev.log")
         })
     }
 
-    fn quorum_leader(&self) -> Outcome<(String, u64, u64)> {
+    pub(super) fn quorum_leader(&self) -> Outcome<(String, u64, u64)> {
         self.quorum.clone().ok_or_else(|| {
             Failure::new("the quorum has no leader", "no node said it leads", "see dev.log")
         })
@@ -420,7 +442,7 @@ impl Told {
 }
 
 /// Time on a core of all threads of a process.
-fn cpu_ns(pid: u32) -> u64 {
+pub(super) fn cpu_ns(pid: u32) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let of_task = |path: PathBuf| {
         let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
@@ -430,7 +452,7 @@ fn cpu_ns(pid: u32) -> u64 {
 }
 
 /// A figure in kB from a file of /proc.
-fn kilobytes(file: &str, field: &str) -> u64 {
+pub(super) fn kilobytes(file: &str, field: &str) -> u64 {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
     line.split_whitespace().next().and_then(|kb| kb.parse().ok()).unwrap_or_default()

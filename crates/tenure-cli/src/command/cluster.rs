@@ -168,7 +168,8 @@ fn person(view: &ClusterView, paint: Paint) -> String {
             let heard = match peer {
                 _ if member.id == view.status.id => "asked",
                 Some(peer) if peer.reachable => "yes",
-                // Only the leader of the quorum talks with learners.
+                // Members talk with one voter, learners with the leader of the quorum.
+                _ if member.role == Role::Member => "-",
                 _ if member.role == Role::Learner && !asked_leader => "-",
                 Some(_) => "no",
                 None => "-",
@@ -180,6 +181,7 @@ fn person(view: &ClusterView, paint: Paint) -> String {
                     Role::Voter if is_leader => String::from("voter, leads the quorum"),
                     Role::Voter => String::from("voter"),
                     Role::Learner => String::from("learner"),
+                    Role::Member => String::from("member"),
                 },
                 heard.to_owned(),
             ]

@@ -16,7 +16,7 @@ use crate::{
     },
     discover::dev_dir,
     error::{Exit, Failure, Outcome},
-    log,
+    limits, log,
     output::{Output, human, human::Paint, json},
 };
 
@@ -45,9 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
     ]),
 ))]
 pub(crate) struct DevArgs {
-    /// How many nodes; the first five vote [default: 5, or as many as there were]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=99))]
-    nodes: Option<u8>,
+    /// How many nodes; the first five vote, the others are members [default: 5, or as many as
+    /// there were]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2000))]
+    nodes: Option<u16>,
     /// How many nodes vote at most
     #[arg(long, value_name = "N", default_value_t = VOTERS,
           value_parser = clap::value_parser!(u8).range(1..=7))]
@@ -136,6 +137,7 @@ fn example(command: &str, rest: &str) -> String {
 pub(crate) fn run(args: DevArgs, global: &Global, output: Output) -> Outcome {
     let dir = dev_dir(global);
     let Some(command) = args.command else {
+        limits::raise_open_files();
         let plan = Plan {
             dir,
             nodes: args.nodes,

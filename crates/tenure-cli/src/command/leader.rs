@@ -19,12 +19,15 @@ use crate::{
     discover::{self, Found},
     error::{Exit, Failure, Outcome},
     events::{Belief, ViewWord},
+    limits,
     output::{Output, human, json, time},
     store,
 };
 
 /// Longest wait for one node's word when all are asked.
 const ONE_NODE: Duration = Duration::from_secs(1);
+/// Nodes that are asked at the same time.
+const AT_ONCE: usize = 64;
 
 /// Print who leads an election
 ///
@@ -176,19 +179,21 @@ struct Target {
 
 async fn everybody(election: &ElectionName, global: &Global, output: Output) -> Outcome {
     let found = discover::cluster(global)?;
+    limits::raise_open_files();
     let timeout = global.timeout.unwrap_or(ONE_NODE);
-    let targets = targets(&found, global).await?;
+    let mut targets = targets(&found, global).await?.into_iter();
     let mut asked = tokio::task::JoinSet::new();
-    for target in targets {
-        let election = election.clone();
-        asked.spawn(async move {
-            let word = ask_one(&target, election, timeout).await;
-            (target.node, word)
-        });
-    }
     let mut words = Vec::new();
     let mut down = Vec::new();
-    while let Some(answer) = asked.join_next().await {
+    loop {
+        for target in targets.by_ref().take(AT_ONCE - asked.len()) {
+            let election = election.clone();
+            asked.spawn(async move {
+                let word = ask_one(&target, election, timeout).await;
+                (target.node, word)
+            });
+        }
+        let Some(answer) = asked.join_next().await else { break };
         match answer {
             Ok((_, Ok(word))) => words.push(word),
             Ok((node, Err(failure))) => down.push((node, failure)),
@@ -233,13 +238,13 @@ async fn targets(found: &Found, global: &Global) -> Outcome<Vec<Target>> {
 async fn ask_one(target: &Target, election: ElectionName, timeout: Duration) -> Outcome<Word> {
     let found = Found { endpoints: target.endpoints.clone(), nodes: Vec::new() };
     let asker = Asker::connect_to(&found, timeout).await?;
+    let reply = asker.ask(Question::View { election }).await?;
     // A client may go on to another node; that one's word is not this one's.
-    let answers = asker.cluster().await?.node;
-    if answers != target.node {
+    if let Some(answers) = asker.node().filter(|answers| *answers != target.node) {
         let why = format!("its place is taken by {answers}");
         return Err(Failure::new(Exit::Unavailable, "another node answers", why, "try again"));
     }
-    match asker.ask(Question::View { election }).await? {
+    match reply {
         Reply::View(sighting) => Ok(Word {
             node: target.node.clone(),
             belief: Belief::from(&sighting),

@@ -14,7 +14,7 @@ use crate::{
     cli::{Global, asking, epilogue},
     discover::default_data_dir,
     error::{Exit, Failure, Outcome},
-    log,
+    limits, log,
     output::Output,
     serve::{self, Contest, Setup},
 };
@@ -111,6 +111,13 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u8).range(1..=7))]
     voters: u8,
+    /// Replace a voter that was silent for this long, when a node without a vote is there to take
+    /// its place [default: 30s]
+    #[arg(long, value_name = "DUR", value_parser = args::some_time, conflicts_with = "no_replace")]
+    replace_after: Option<Duration>,
+    /// Never replace a silent voter
+    #[arg(long)]
+    no_replace: bool,
     /// Watch processes on this machine by pidfd, so that their death is known at once
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Switch::On)]
     local_proof: Switch,
@@ -124,6 +131,9 @@ pub(crate) struct NodeArgs {
     #[arg(long, hide = true)]
     lease_events: bool,
 }
+
+/// Silence after which a voter is replaced when nobody chooses: long enough for a restart.
+const REPLACE_AFTER: Duration = Duration::from_secs(30);
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -140,6 +150,7 @@ pub(crate) fn run(args: NodeArgs, global: &Global, output: Output) -> Outcome {
         die_with(parent)?;
     }
     log::start(global, "warn,tenure=info,tenure_quorum=info,tenure_replica=info");
+    limits::raise_open_files();
     let setup = setup(args)?;
     super::block_on(serve::run(setup, output))
 }
@@ -192,6 +203,7 @@ fn setup(args: NodeArgs) -> Outcome<Setup> {
         election_timeout: timing.election_timeout,
         drift: args.drift,
         voters: usize::from(args.voters),
+        replace_after: (!args.no_replace).then(|| args.replace_after.unwrap_or(REPLACE_AFTER)),
         dial: args.dial.into_iter().collect(),
         local_proof: args.local_proof == Switch::On,
         ..NodeConfig::new(args.id.clone(), data_dir, listen, start)

@@ -37,6 +37,9 @@ const NOT_FOR_NODES: [&str; 14] = [
     "NOTIFY_SOCKET",
 ];
 
+/// Nodes that a joining one is told of.
+const CONTACTS: usize = 16;
+
 /// A process that runs, or has ended and was not looked at yet.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -134,8 +137,9 @@ fn arguments(home: &Home, node: &LocalNode, settings: &Settings) -> Vec<String> 
         arguments.push(format!("--peers={}", peers.join(",")));
         arguments.push(format!("--cluster={}", file.cluster));
     } else {
+        // Those who founded may be gone, but then not those who came next.
         let others = file.nodes.iter().filter(|other| other.node != node.node);
-        let contacts: Vec<_> = others.map(|other| other.addr.as_str()).collect();
+        let contacts: Vec<_> = others.map(|other| other.addr.as_str()).take(CONTACTS).collect();
         arguments.push(format!("--join={}", contacts.join(",")));
     }
     if settings.lease_events {

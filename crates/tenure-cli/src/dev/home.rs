@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::FlockOperation;
 use tenure_core::{ElectionName, NodeName};
 
-use super::{ELECTION, NODES, Plan};
+use super::{ELECTION, MANY, NODES, Plan};
 use crate::{
     discover::{ClusterFile, Founder, LocalNode},
     error::{Exit, Failure, Outcome},
@@ -208,7 +208,7 @@ fn found(plan: &Plan) -> io::Result<ClusterFile> {
         .zip(addresses)
         .map(|(number, addr)| LocalNode { node: numbered(number), pid: None, addr, socket: None })
         .collect();
-    let founders = nodes.iter().take(usize::from(count.min(plan.voters)));
+    let founders = nodes.iter().take(usize::from(count.min(plan.voters.into())));
     let founders =
         founders.map(|node| Founder { node: node.node.clone(), addr: node.addr.clone() });
     Ok(ClusterFile {
@@ -216,11 +216,15 @@ fn found(plan: &Plan) -> io::Result<ClusterFile> {
         cluster: format!("dev-{:08x}", chance() & 0xffff_ffff),
         pid: None,
         election: plan.election.as_ref().map_or(ELECTION, ElectionName::as_str).to_owned(),
-        ttl_ms: plan.ttl.map_or(1_000, |ttl| time::millis(ttl.get())),
+        ttl_ms: plan.ttl.map_or(usual_ttl_ms(count), |ttl| time::millis(ttl.get())),
         founders: founders.collect(),
         next: u32::from(count) + 1,
         nodes,
     })
+}
+
+fn usual_ttl_ms(nodes: u16) -> u64 {
+    if nodes < MANY { 1_000 } else { 3_000 }
 }
 
 #[allow(clippy::expect_used)]
@@ -255,7 +259,7 @@ fn chance() -> u64 {
 mod tests {
     use super::*;
 
-    fn plan(dir: &Path, nodes: Option<u8>) -> Plan {
+    fn plan(dir: &Path, nodes: Option<u16>) -> Plan {
         Plan { dir: dir.to_owned(), nodes, voters: 5, ttl: None, election: None }
     }
 

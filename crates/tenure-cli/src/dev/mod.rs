@@ -25,9 +25,11 @@ use crate::{cli::Global, error::Outcome, output::Output};
 /// The election that all nodes contend for when none is named.
 pub(crate) const ELECTION: &str = "demo";
 /// Nodes of a new cluster when no number is given.
-pub(crate) const NODES: u8 = 5;
+pub(crate) const NODES: u16 = 5;
 /// Nodes that found a cluster at most, and that vote at most.
 pub(crate) const VOTERS: u8 = 5;
+/// From here on there are many nodes.
+pub(crate) const MANY: u16 = 50;
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -35,10 +37,11 @@ pub(crate) struct Plan {
     /// The directory of the cluster.
     pub(crate) dir: PathBuf,
     /// How many nodes; without a number, as many as there were, or five.
-    pub(crate) nodes: Option<u8>,
+    pub(crate) nodes: Option<u16>,
     /// How many vote at most.
     pub(crate) voters: u8,
-    /// Length of leases; without one, as it was, or 1 s.
+    /// Length of leases; without one, as it was, or 1 s, and 3 s with many nodes: here they share
+    /// one machine's processors.
     pub(crate) ttl: Option<Ttl>,
     /// The election; without one, as it was, or `demo`.
     pub(crate) election: Option<ElectionName>,

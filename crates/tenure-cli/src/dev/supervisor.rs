@@ -1,7 +1,7 @@
 //! One task, one closed set of inputs, one loop: the process that looks after the nodes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{self, IsTerminal},
     time::Duration,
 };
@@ -37,6 +37,9 @@ use crate::{
     log,
     output::Output,
 };
+
+/// Nodes that may be on their way into the cluster at the same time.
+const JOIN_AT_ONCE: usize = 16;
 
 /// How often the clock is looked at: for late requests and for the screen.
 const TICK: Duration = Duration::from_millis(100);
@@ -75,8 +78,10 @@ pub(super) struct Supervisor {
     pub(super) children: BTreeMap<NodeName, Child>,
     pub(super) inputs: UnboundedSender<Input>,
     pub(super) pending: Vec<Pending>,
-    /// Nodes that wait for their turn to join, one at a time.
-    joining: Vec<NodeName>,
+    /// Nodes that have not joined yet, in the order of their turns.
+    joining: VecDeque<NodeName>,
+    /// Those of them whose process runs.
+    on_their_way: BTreeSet<NodeName>,
     /// Nodes that are to be started again as soon as their old process is gone.
     pub(super) again: Vec<NodeName>,
     pub(super) output: Output,
@@ -168,7 +173,8 @@ impl Supervisor {
             children: BTreeMap::new(),
             inputs,
             pending: Vec::new(),
-            joining: Vec::new(),
+            joining: VecDeque::new(),
+            on_their_way: BTreeSet::new(),
             again: Vec::new(),
             output,
             screen: None,
@@ -189,7 +195,7 @@ impl Supervisor {
         })
     }
 
-    /// Starts the founders at once, and has the others join one after another.
+    /// Starts the founders at once, and has the others join some at a time.
     fn start_all(&mut self) -> Outcome<()> {
         self.home.file.pid = Some(std::process::id());
         let names: Vec<_> = self.home.file.nodes.iter().map(|node| node.node.clone()).collect();
@@ -198,7 +204,7 @@ impl Supervisor {
             if founds || self.home.data_dir(&name).join("identity.json").exists() {
                 self.start(&name)?;
             } else {
-                self.joining.push(name);
+                self.joining.push_back(name);
             }
         }
         self.home.save()
@@ -243,10 +249,8 @@ impl Supervisor {
         let noise = matches!(line_of_node.event, crate::events::NodeEvent::Lease { .. });
         self.model.heard(&line_of_node);
         if matches!(line_of_node.event, crate::events::NodeEvent::NodeStarted { .. }) {
-            self.write_down();
-            if self.joining.first() == Some(&line_of_node.stamp.node) {
-                self.joining.remove(0);
-            }
+            self.unwritten = true;
+            self.on_their_way.remove(&line_of_node.stamp.node);
         }
         if noise || self.drew {
             return;
@@ -264,6 +268,7 @@ impl Supervisor {
             return;
         }
         self.children.remove(name);
+        self.on_their_way.remove(name);
         self.model.exited(name, status.to_owned(), clock::monotonic_nanos());
         // Not now: the disk is busy with what the survivors must write to elect the next leader.
         self.unwritten = true;
@@ -342,18 +347,16 @@ impl Supervisor {
 
     /// What follows from any input: requests that are done, the first readiness, the screen.
     fn after_each(&mut self) {
-        if let Some(name) = self.joining.first().cloned()
-            && !self.children.contains_key(&name)
-            && self.model.agreed().is_some()
-            && let Err(failure) = self.start(&name)
-        {
-            self.stop = Some(Err(failure));
-        }
+        self.let_join();
         let settled =
             |pending: &mut Pending, model: &Model| pending.is_done(model) || pending.is_late();
         let model = &self.model;
         let settled: Vec<_> =
             self.pending.extract_if(.., |pending| settled(pending, model)).collect();
+        if !settled.is_empty() {
+            // Whoever waited looks into the file next.
+            self.write_if_needed();
+        }
         for pending in settled {
             pending.answer(&self.model);
         }
@@ -366,13 +369,31 @@ impl Supervisor {
         }
     }
 
+    /// Starts who is next to join, once there is a cluster.
+    fn let_join(&mut self) {
+        while self.on_their_way.len() < JOIN_AT_ONCE
+            && !self.joining.is_empty()
+            && (!self.on_their_way.is_empty() || self.model.agreed().is_some())
+        {
+            let Some(name) = self.joining.pop_front() else { return };
+            match self.start(&name) {
+                Ok(()) => _ = self.on_their_way.insert(name),
+                Err(failure) => self.stop = Some(Err(failure)),
+            }
+        }
+    }
+
     fn look_whether_ready(&mut self) {
+        if self.ready || !self.joining.is_empty() || !self.on_their_way.is_empty() {
+            return;
+        }
         let all = self.model.nodes.iter().all(|node| node.phase == Phase::Running);
-        if self.ready || !self.joining.is_empty() || !all {
+        if !all {
             return;
         }
         let Some(leader) = self.model.settled().cloned() else { return };
         self.ready = true;
+        self.write_if_needed();
         let nodes = self.model.nodes.iter().filter_map(|node| {
             let socket = node.socket.as_deref();
             Some(ReadyNode { node: &node.name, pid: node.pid?, addr: &node.addr, socket })

@@ -19,6 +19,7 @@ mod leader_death;
 mod majority_lost;
 mod membership;
 mod partitions;
+mod plain_members;
 mod quorum_leader_death;
 mod run_basics;
 mod run_deaths;

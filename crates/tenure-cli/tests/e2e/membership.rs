@@ -45,7 +45,7 @@ fn nodes_join_first_without_a_vote_and_then_with_one() {
     cluster.becomes("n4", "voter");
     cluster.becomes("n5", "voter");
     // Five voters are enough.
-    assert_eq!(cluster.members()["n6"], "learner");
+    assert_eq!(cluster.members()["n6"], "member");
     nobody_noticed(&cluster, mark);
     cluster.everybody_says(&leader);
     // The new votes count, and so does the new candidate.
@@ -60,12 +60,12 @@ fn nodes_join_first_without_a_vote_and_then_with_one() {
 }
 
 #[test]
-fn a_learner_gets_the_vote_of_a_voter_that_leaves() {
+fn a_member_gets_the_vote_of_a_voter_that_leaves() {
     let mut cluster = Plan::new(3).with("--voters=3").start();
     cluster.plan_node("n4");
     cluster.start_node("n4");
     let leader = cluster.leader();
-    assert_eq!(cluster.members()["n4"], "learner");
+    assert_eq!(cluster.members()["n4"], "member");
     let voter = cluster.another(&[&leader.id, &cluster.raft_leader(), "n4"]);
     let mark = cluster.journal.mark();
     remove(&cluster, &voter);

@@ -64,6 +64,8 @@ pub enum EventKind {
     Resumed { election: ElectionName },
     /// A node joined, without a vote yet.
     MemberAdded { id: NodeId, name: NodeName, address: String },
+    /// A node began to receive the log.
+    MemberEnrolled { id: NodeId, name: NodeName },
     /// A node got its vote.
     MemberPromoted { id: NodeId, name: NodeName },
     /// A node was removed for good.
@@ -92,9 +94,33 @@ impl EventKind {
             Self::SessionOpened { .. }
             | Self::SessionClosed { .. }
             | Self::MemberAdded { .. }
+            | Self::MemberEnrolled { .. }
             | Self::MemberPromoted { .. }
             | Self::MemberRemoved { .. }
             | Self::MemberSeen { .. } => None,
         }
+    }
+
+    /// Whether it concerns the nodes.
+    #[must_use]
+    pub fn is_about_members(&self) -> bool {
+        matches!(
+            self,
+            Self::MemberAdded { .. }
+                | Self::MemberEnrolled { .. }
+                | Self::MemberPromoted { .. }
+                | Self::MemberRemoved { .. }
+                | Self::MemberSeen { .. }
+        )
+    }
+
+    /// Whether it changes neither who leads nor what the leader must know: observers of many
+    /// candidates may hear of it a little later, together with others of its kind.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        matches!(
+            self,
+            Self::CandidateJoined { .. } | Self::CandidateLeft { .. } | Self::Stood { .. }
+        )
     }
 }

@@ -14,6 +14,9 @@ pub enum Role {
     Voter,
     /// Receives the log and does not vote (yet).
     Learner,
+    /// Keeps no log: it serves the processes near it through a voter, and may be enrolled as a
+    /// learner when one is needed.
+    Member,
 }
 
 /// One node.
@@ -23,21 +26,22 @@ pub struct Member {
     pub name: NodeName,
     /// Where the other nodes reach it, `host:port`.
     pub address: String,
-    /// Whether it votes.
+    /// What it is to the quorum.
     pub role: Role,
     /// The data directory it was first heard of with: a node that comes back with another one
     /// has lost its history and must not vote under its old id.
     pub directory: Option<u64>,
 }
 
-/// A change of the nodes. Additions, promotions and removals travel as Raft membership
+/// A change of the nodes. What changes who receives the log or votes travels as Raft membership
 /// entries, one at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemberChange {
-    /// A new node, which first only receives the log.
+    /// A new node, which has no vote yet.
     Add {
-        /// Its id, never used before.
+        /// Its id, never used before. A [`Role::Member`] gets the next free one when this one
+        /// is taken by then.
         id: NodeId,
         /// Its name, not in use.
         name: NodeName,
@@ -45,6 +49,13 @@ pub enum MemberChange {
         address: String,
         /// The data directory it comes with.
         directory: u64,
+        /// [`Role::Learner`] or [`Role::Member`].
+        role: Role,
+    },
+    /// A member begins to receive the log.
+    Enrol {
+        /// The member.
+        id: NodeId,
     },
     /// A learner gets its vote.
     Promote {
@@ -63,6 +74,12 @@ pub enum MemberChange {
         /// The data directory it came with.
         directory: u64,
     },
+}
+
+impl MemberChange {
+    fn joins_the_log(&self) -> bool {
+        !matches!(self, Self::Add { role: Role::Member, .. })
+    }
 }
 
 /// All nodes, and the next free id.
@@ -123,16 +140,23 @@ impl Members {
     pub fn check(&self, change: &MemberChange) -> Result<(), Refusal> {
         let refuse = |why: String| Err(Refusal::Member { why });
         match change {
+            MemberChange::Add { name, role: Role::Voter, .. } => {
+                refuse(format!("{name} must receive the log before it votes"))
+            }
             MemberChange::Add { id, name, .. } => {
                 if let Some((other, _)) = self.find(name) {
                     return refuse(format!("a node named {name} is a member already (id {other})"));
                 }
-                if id.get() <= self.highest {
+                // The id of a plain member is given here: many may be on their way at once.
+                if id.get() <= self.highest && change.joins_the_log() {
                     return refuse(format!("node id {id} was used before"));
                 }
                 Ok(())
             }
             MemberChange::Promote { id } => match self.nodes.get(id) {
+                Some(Member { name, role: Role::Member, .. }) => {
+                    refuse(format!("{name} must receive the log before it votes"))
+                }
                 Some(_) => Ok(()),
                 None => refuse(format!("node {id} is not a member")),
             },
@@ -140,6 +164,10 @@ impl Members {
                 Some(member) if member.role == Role::Voter && self.voters() == 1 => {
                     refuse(format!("{} is the last voter", member.name))
                 }
+                Some(_) => Ok(()),
+                None => refuse(format!("node {id} is not a member")),
+            },
+            MemberChange::Enrol { id } => match self.nodes.get(id) {
                 Some(_) => Ok(()),
                 None => refuse(format!("node {id} is not a member")),
             },
@@ -159,13 +187,24 @@ impl Members {
             return (Outcome::Refused(refusal), None);
         }
         match change {
-            MemberChange::Add { id, name, address, directory } => {
+            MemberChange::Add { id, name, address, directory, role } => {
+                let id = if role == Role::Member { self.next_id().max(id) } else { id };
                 self.highest = id.get();
                 let event =
                     EventKind::MemberAdded { id, name: name.clone(), address: address.clone() };
                 let directory = Some(directory);
-                self.nodes.insert(id, Member { name, address, role: Role::Learner, directory });
+                self.nodes.insert(id, Member { name, address, role, directory });
                 (Outcome::Member { id }, Some(event))
+            }
+            MemberChange::Enrol { id } => {
+                let event = self.nodes.get_mut(&id).and_then(|member| {
+                    let enrolled = member.role == Role::Member;
+                    if enrolled {
+                        member.role = Role::Learner;
+                    }
+                    enrolled.then(|| EventKind::MemberEnrolled { id, name: member.name.clone() })
+                });
+                (Outcome::Member { id }, event)
             }
             MemberChange::Promote { id } => {
                 let event = self.nodes.get_mut(&id).and_then(|member| {

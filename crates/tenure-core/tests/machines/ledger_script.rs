@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, fmt::Write};
 use tenure_core::{
     CandidateId, ElectionName, Incarnation, NodeId, NodeName, RequestId, SessionId, Token, Value,
     WallTime,
-    ledger::{Command, Election, Ledger, MemberChange, Members, Outcome, SessionEnd, Standing},
+    ledger::{
+        Command, Election, Ledger, MemberChange, Members, Outcome, Role, SessionEnd, Standing,
+    },
     timing::Ttl,
 };
 
@@ -280,7 +282,9 @@ fn member_command(line: &Line<'_>) -> Command {
             name: NodeName::new(line.word(2)).expect("the name of a node"),
             address: line.word(3).into(),
             directory,
+            role: if line.has("member") { Role::Member } else { Role::Learner },
         },
+        "enrol" => MemberChange::Enrol { id },
         "promote" => MemberChange::Promote { id },
         "remove" => MemberChange::Remove { id },
         _ => MemberChange::Seen { id, directory },

@@ -212,7 +212,7 @@ impl Engine {
             self.say(SUBSCRIBE, question);
         }
         self.pending.connected(&to);
-        self.say(LEARN, Question::Cluster);
+        self.say(LEARN, Question::Voters);
         if let Some(first) = self.first.take() {
             let _ = first.send(Ok(()));
         }
@@ -225,10 +225,12 @@ impl Engine {
         self.lost_why = route.why();
         self.shared.set_why(&self.lost_why);
         self.phase = Phase::Dialling(Box::pin(route.attempt()));
-        if let Some(error) = route.hopeless()
-            && let Some(first) = self.first.take()
-        {
-            let _ = first.send(Err(error));
+        if let Some(error) = route.hopeless() {
+            let why = error.to_string();
+            if let Some(first) = self.first.take() {
+                let _ = first.send(Err(error));
+            }
+            self.tell_raw(&ClientEvent::Refused { why });
         }
     }
 
@@ -252,9 +254,9 @@ impl Engine {
         self.last_heard = Instant::now();
         self.pinged = None;
         match frame {
-            NodeFrame::Answer { number: LEARN, reply: Reply::Cluster(view) } => {
+            NodeFrame::Answer { number: LEARN, reply: Reply::Voters(addresses) } => {
                 if let Some(route) = &mut self.route {
-                    route.learn(view.members.into_iter().map(|member| member.address));
+                    route.learn(addresses);
                 }
             }
             NodeFrame::Answer { number: PING | LEARN | SUBSCRIBE, .. } => {}

@@ -76,6 +76,8 @@ pub struct ClientOptions {
     /// Speaks for this start of a process. Default: one number for the whole process. Another
     /// one is for tests, and for a process that stands for several.
     pub process: Option<Incarnation>,
+    /// In which order endpoints are tried: another one for each number. Default: as given.
+    pub preference: Option<u64>,
 }
 
 impl Default for ClientOptions {
@@ -87,6 +89,7 @@ impl Default for ClientOptions {
             attempt: Duration::from_secs(1),
             local_proof: true,
             process: None,
+            preference: None,
         }
     }
 }
@@ -103,6 +106,11 @@ pub enum ClientEvent {
     Connected(Connected),
     /// The connection is gone; another one is being made.
     Disconnected {
+        /// Why, in words.
+        why: String,
+    },
+    /// Every node refuses this client for good.
+    Refused {
         /// Why, in words.
         why: String,
     },
@@ -175,11 +183,28 @@ impl Client {
         endpoints: Vec<Endpoint>,
         options: ClientOptions,
     ) -> Result<Self, ClientError> {
+        let within = options.timeout;
+        let (client, connected) = Self::begin(endpoints, Dialler::Client, options)?;
+        match timeout(within, connected).await {
+            Ok(Ok(Ok(()))) => Ok(client),
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_)) => Err(ClientError::Stopped),
+            Err(_) => Err(ClientError::Unreachable { within, why: client.why_lost() }),
+        }
+    }
+
+    /// Begins to connect, and goes on until it succeeds. The receiver hears of the first
+    /// connection, or that every endpoint refuses for good.
+    pub(crate) fn begin(
+        endpoints: Vec<Endpoint>,
+        dialler: Dialler,
+        options: ClientOptions,
+    ) -> Result<(Self, oneshot::Receiver<Result<(), ClientError>>), ClientError> {
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        let ClientOptions { cluster, timeout: within, silence, attempt, local_proof, process } =
-            options;
+        let ClientOptions { cluster, timeout, silence, attempt, local_proof, .. } = options;
+        let process = options.process;
         let process = match process {
             Some(process) => process,
             None => this_process()?,
@@ -188,22 +213,17 @@ impl Client {
             protocol: PROTOCOL,
             software: crate::SOFTWARE.to_owned(),
             cluster,
-            dialler: Dialler::Client,
+            dialler,
             incarnation: process,
             host: if local_proof { this_host() } else { elsewhere() },
         };
         let how = Dialling { deadline: attempt, silence: silence * 4, local_proof };
-        let (client, orders) = Self::new(process, within);
+        let (client, orders) = Self::new(process, timeout);
         let (first, connected) = oneshot::channel();
-        let route = Route::new(endpoints, hello, how);
+        let route = Route::new(endpoints, options.preference, hello, how);
         let engine = Engine::remote(client.shared.clone(), orders, route, silence, first);
         tokio::spawn(engine.run());
-        match timeout(within, connected).await {
-            Ok(Ok(Ok(()))) => Ok(client),
-            Ok(Ok(Err(error))) => Err(error),
-            Ok(Err(_)) => Err(ClientError::Stopped),
-            Err(_) => Err(ClientError::Unreachable { within, why: client.why_lost() }),
-        }
+        Ok((client, connected))
     }
 
     /// A client of a node in the same process, without a socket: one end of

@@ -1,6 +1,11 @@
 //! Which node to try next, and when.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use tenure_core::ClusterId;
 use tokio::time::sleep;
@@ -24,6 +29,8 @@ pub(super) struct Route {
     given: Vec<Endpoint>,
     /// Told by a node; tried after those that were given.
     learned: Vec<Endpoint>,
+    /// Which of the learned ones come first: another order for each who has another number.
+    preference: Option<u64>,
     next: usize,
     /// Failures in a row since a connection was last made.
     failures: usize,
@@ -34,10 +41,16 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub(super) fn new(given: Vec<Endpoint>, hello: Hello, how: Dialling) -> Self {
+    pub(super) fn new(
+        mut given: Vec<Endpoint>,
+        preference: Option<u64>,
+        hello: Hello,
+        how: Dialling,
+    ) -> Self {
         let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let (learned, reasons) = (Vec::new(), BTreeMap::new());
-        Self { given, learned, next: 0, failures: 0, reasons, backoff, hello, how }
+        order(&mut given, preference);
+        Self { given, learned, preference, next: 0, failures: 0, reasons, backoff, hello, how }
     }
 
     fn len(&self) -> usize {
@@ -83,10 +96,11 @@ impl Route {
         self.reasons.insert(endpoint, error);
     }
 
-    /// The addresses of all nodes, as a node told them.
-    pub(super) fn learn(&mut self, addresses: impl Iterator<Item = String>) {
-        let endpoints = addresses.map(Endpoint::Tcp);
+    /// The addresses of the nodes that keep the log, as a node told them.
+    pub(super) fn learn(&mut self, addresses: Vec<String>) {
+        let endpoints = addresses.into_iter().map(Endpoint::Tcp);
         self.learned = endpoints.filter(|endpoint| !self.given.contains(endpoint)).collect();
+        order(&mut self.learned, self.preference);
     }
 
     /// When every endpoint said no for good, why.
@@ -94,8 +108,12 @@ impl Route {
         let is_final = |error: &DialError| {
             matches!(
                 error,
-                DialError::Rejected(Rejected::Cluster { .. } | Rejected::Protocol { .. })
-                    | DialError::Protocol(_)
+                DialError::Rejected(
+                    Rejected::Cluster { .. }
+                        | Rejected::Protocol { .. }
+                        | Rejected::NotMember { .. }
+                        | Rejected::Directory { .. }
+                ) | DialError::Protocol(_)
             )
         };
         if self.reasons.len() < self.len() || !self.reasons.values().all(is_final) {
@@ -118,5 +136,37 @@ impl Route {
             let _ = write!(text, "{separator}{endpoint}: {error}");
         }
         if text.is_empty() { String::from("still connecting") } else { text }
+    }
+}
+
+/// Puts endpoints in an order of this number's own. Whoever loses its first choice together
+/// with many others has another second choice than most of them (rendezvous hashing: D. Thaler,
+/// C. Ravishankar, 1996).
+fn order(endpoints: &mut [Endpoint], preference: Option<u64>) {
+    let Some(preference) = preference else { return };
+    endpoints.sort_by_cached_key(|endpoint| {
+        let mut hasher = DefaultHasher::new();
+        (preference, endpoint).hash(&mut hasher);
+        hasher.finish()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_lose_one_node_together_spread_over_all_others() {
+        let all: Vec<_> = (1..=5).map(|port| Endpoint::Tcp(format!("127.0.0.1:{port}"))).collect();
+        let mut second = BTreeMap::<Endpoint, u32>::new();
+        for preference in 0..1000 {
+            let mut mine = all.clone();
+            order(&mut mine, Some(preference));
+            if mine[0] == all[0] {
+                *second.entry(mine[1].clone()).or_default() += 1;
+            }
+        }
+        assert_eq!(second.len(), 4);
+        assert!(second.values().all(|count| (30..=75).contains(count)), "{second:?}");
     }
 }

@@ -63,7 +63,7 @@ impl Answering {
                     TransportEvent::ClientFrame { client, frame, .. } => {
                         let to = &known[&client];
                         let number = frame.number;
-                        if !matches!(frame.question, Question::Ping | Question::Cluster) {
+                        if !matches!(frame.question, Question::Ping | Question::Voters) {
                             list.lock().unwrap().push(frame.question.clone());
                         }
                         if let Some(reply) = behaviour(&frame, to) {
@@ -114,7 +114,7 @@ fn replying(replies: impl IntoIterator<Item = Reply>) -> Behaviour {
     let mut replies: VecDeque<_> = replies.into_iter().collect();
     Box::new(move |frame, _| match frame.question {
         Question::Ping => Some(Reply::Pong),
-        Question::Cluster => None,
+        Question::Voters => None,
         _ => replies.pop_front(),
     })
 }

@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub drift: Drift,
     /// Learners that have caught up get a vote while there are fewer voters.
     pub voters: usize,
+    /// A voter that was silent for this long is replaced by a member, when there is one.
+    pub replace_after: Option<Duration>,
     /// Addresses under which this node reaches others, when they differ from the advertised
     /// ones, for example through a tunnel.
     pub dial: BTreeMap<NodeName, String>,
@@ -66,6 +68,7 @@ impl NodeConfig {
             election_timeout: Duration::from_millis(500),
             drift: Drift::default(),
             voters: 5,
+            replace_after: Some(Duration::from_secs(30)),
             dial: BTreeMap::new(),
             local_proof: true,
         }

@@ -12,16 +12,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
     NodeError, Notice,
+    calm::Calm,
+    connections::Connections,
     disk::{Disk, DiskEvent},
-    identity::Prepared,
+    identity::{Joined, Memory},
     reads::Freshness,
     subscriptions::Subscriptions,
 };
 use crate::{
     clock,
-    transport::{
-        Identity, LocalEnds, Settings, Transport, TransportEvent, draw_incarnation, this_host,
-    },
+    transport::{LocalEnds, Transport, TransportEvent},
+    wire::ClientFrame,
 };
 use clients::Clients;
 use peers::Peers;
@@ -63,6 +64,7 @@ pub(super) struct Driver {
     clients: Clients,
     subscriptions: Subscriptions,
     freshness: Freshness,
+    calm: Calm,
     known: bool,
     notify: UnboundedSender<Notice>,
     address: String,
@@ -74,15 +76,21 @@ const BURST: usize = 64;
 
 impl Driver {
     pub(super) fn start(
-        prepared: Prepared,
+        joined: Joined,
+        memory: Memory,
+        connections: Connections,
         notify: UnboundedSender<Notice>,
     ) -> Result<Self, NodeError> {
-        let Prepared { config, identity, storage, restored, founding, .. } = prepared;
+        let Joined { config, identity, address, .. } = joined;
+        let Memory { storage, restored, founding, acquaintances } = memory;
+        let Connections { transport, events, guests, subscriptions } = connections;
         let settings = Config {
             heartbeat: config.heartbeat,
             election_timeout: config.election_timeout,
             drift: config.drift,
             voters: config.voters,
+            keepers: config.voters,
+            replace_after: config.replace_after,
             ..Config::new(identity.node, identity.directory)
         };
         let seed = getrandom::u64().unwrap_or(identity.directory);
@@ -90,36 +98,20 @@ impl Driver {
             .map_err(|source| NodeError::Log { directory: config.data_dir.clone(), source })?;
         let (done, disk_events) = unbounded_channel();
         let disk = Disk::start(storage, done).map_err(|source| NodeError::Thread { source })?;
-        let incarnation = draw_incarnation().map_err(|source| NodeError::Thread { source })?;
-        let settings = Settings {
-            limit: config.election_timeout.max(config.heartbeat * 10),
-            local_proof: config.local_proof,
-            ..Settings::default()
-        };
-        let here = Identity {
-            cluster: identity.cluster,
-            id: identity.node,
-            name: identity.name.clone(),
-            directory: identity.directory,
-            incarnation,
-            host: this_host(),
-        };
-        let (happened, transport_events) = unbounded_channel();
-        let transport = Transport::start(prepared.listener, here, settings, happened)
-            .map_err(|source| NodeError::Thread { source })?;
         let mut driver = Self {
             replica,
             disk,
             disk_events,
             transport,
-            transport_events,
-            peers: Peers::new(identity.node, config.dial.clone(), prepared.acquaintances),
-            clients: Clients::new(identity, config.name.clone()),
-            subscriptions: Subscriptions::default(),
+            transport_events: events,
+            peers: Peers::new(identity.node, config.dial.clone(), acquaintances),
+            clients: Clients::new(identity, config.name.clone(), guests),
+            subscriptions,
             freshness: Freshness(config.election_timeout),
+            calm: Calm::default(),
             known: false,
             notify,
-            address: prepared.address,
+            address,
             stop: None,
         };
         driver.meet_members();
@@ -138,7 +130,15 @@ impl Driver {
         }
     }
 
-    pub(super) async fn run(mut self, mut control: UnboundedReceiver<Control>) {
+    /// Takes over what this node was asked before it kept the log.
+    pub(super) fn take_over(&mut self, open: Vec<(u64, ClientFrame)>) {
+        for (client, frame) in open {
+            self.on_question(client, frame);
+        }
+        self.carry_out();
+    }
+
+    pub(super) async fn run(mut self, control: &mut UnboundedReceiver<Control>) {
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
         while self.stop.is_none() {
@@ -162,6 +162,7 @@ impl Driver {
             }
             self.report_deaths();
             self.carry_out();
+            self.push_what_waited();
             self.watch_freshness();
         }
         let why = self.stop.flatten();
@@ -175,7 +176,8 @@ impl Driver {
     fn time_left(&self) -> Duration {
         let now = clock::moment();
         let tick = self.replica.next_deadline();
-        let tick = self.next_report().map_or(tick, |report| report.min(tick)).since(now);
+        let others = [self.next_report(), self.calm.next_deadline()].into_iter().flatten();
+        let tick = others.fold(tick, tenure_core::Moment::min).since(now);
         match self.replica.contact_age(now) {
             Some(age) if self.known => tick.min(self.freshness.0.saturating_sub(age)),
             _ => tick,
@@ -231,7 +233,9 @@ impl Driver {
         for event in &events {
             tracing::debug!(revision = event.revision.get(), ?event.kind, "applied");
         }
-        self.meet_members();
+        if events.is_empty() || events.iter().any(|event| event.kind.is_about_members()) {
+            self.meet_members();
+        }
         if events.is_empty() {
             // A snapshot took the place of many changes: whoever follows an election may have
             // missed an eviction, and must hear of it before a renewal is acknowledged.
@@ -246,11 +250,23 @@ impl Driver {
         }
         for (election, events) in by_election {
             let followers = self.subscriptions.followers(&election);
-            if !followers.is_empty() {
-                let now = clock::moment();
+            if followers.is_empty() {
+                continue;
+            }
+            let now = clock::moment();
+            if let Some(events) = self.calm.pass(&election, events, followers.len(), now) {
                 let push = self.freshness.push(&self.replica, &election, events, now);
                 self.clients.push_all(followers, push);
             }
+        }
+    }
+
+    fn push_what_waited(&mut self) {
+        let now = clock::moment();
+        for (election, events) in self.calm.due(now) {
+            let followers = self.subscriptions.followers(&election);
+            let push = self.freshness.push(&self.replica, &election, events, now);
+            self.clients.push_all(followers, push);
         }
     }
 

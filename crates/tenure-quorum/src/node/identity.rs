@@ -1,8 +1,9 @@
 //! Whose directory it is: founding a cluster, joining one, or coming back.
 
+use core::time::Duration;
 use tenure_core::{
     ClusterId, NodeId, NodeName,
-    ledger::{Ledger, Members, Outcome},
+    ledger::{Ledger, Members, Outcome, Role},
 };
 use tenure_replica::{MemberWish, Restored, Wish};
 
@@ -11,24 +12,42 @@ use crate::{
     client::{Client, ClientOptions, Endpoint},
     storage::{DataDir, Expectation, Identity, Storage},
     transport::Listener,
-    wire::{ClusterView, Question, Reply},
+    wire::{ClusterView, MemberView, Question, Reply},
 };
 
-/// Everything a node needs before its driver starts.
+/// A node with its place in a cluster.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct Joined {
     pub(super) config: NodeConfig,
     pub(super) identity: Identity,
+    pub(super) directory: DataDir,
+    pub(super) address: String,
+    /// Where nodes are that keep the log, for one that does not.
+    pub(super) voters: Vec<String>,
+}
+
+/// What a replica begins with.
+#[derive(Debug)]
+pub(super) struct Memory {
     pub(super) storage: Storage,
     pub(super) restored: Restored,
     /// The ledger of a new cluster.
     pub(super) founding: Option<Ledger>,
     /// Nodes to talk to until the log says who they are.
     pub(super) acquaintances: Vec<(NodeId, NodeName, String)>,
-    pub(super) listener: Listener,
-    pub(super) address: String,
 }
 
+/// Everything a node needs before it serves.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) joined: Joined,
+    /// None when it keeps no log.
+    pub(super) memory: Option<Memory>,
+    pub(super) listener: Listener,
+}
+
+/// Longest wait for the cluster to take this node in.
+const JOIN: Duration = Duration::from_secs(30);
 /// Name of the socket file in the data directory.
 const SOCKET: &str = "node.sock";
 
@@ -49,7 +68,8 @@ pub(super) async fn prepare(config: NodeConfig) -> Result<Prepared, NodeError> {
         None => listener.address().to_string(),
     };
     let mut acquaintances = Vec::new();
-    let founding = match &config.start {
+    let mut founding = None;
+    match &config.start {
         Start::Found { peers, cluster } => {
             let members = founding_members(peers);
             let (id, _) = members.find(&config.name).ok_or_else(|| not_in(peers, &config.name))?;
@@ -57,23 +77,54 @@ pub(super) async fn prepare(config: NodeConfig) -> Result<Prepared, NodeError> {
                 let cluster = cluster_id(peers, cluster.as_deref());
                 directory.create_identity(cluster, id, config.name.clone(), random()?)?;
             }
-            Some(Ledger::new(members))
+            founding = Some(Ledger::new(members));
         }
         Start::Join { contacts } => {
             let known = match directory.identity() {
-                // It joined before; the log usually knows the others, the contacts only help.
+                // It joined before. Without a log, its voters are looked for while it serves.
+                Some(_) if directory.voters()?.is_some() => None,
+                // The log usually knows the others, the contacts only help.
                 Some(_) => ask_cluster(contacts).await.ok(),
                 None => Some(join(&config, contacts, &address, &mut directory).await?),
             };
             acquaintances = known.map(|(_, view)| others(view, &config.name)).unwrap_or_default();
-            None
+        }
+    }
+    let Some(identity) = directory.identity().cloned() else { return Err(NodeError::Died) };
+    let voters = directory.voters()?;
+    let memory = match voters {
+        Some(_) => None,
+        None => {
+            let (storage, restored) = Storage::open(&directory)?;
+            let founding = founding.filter(|_| restored == Restored::default());
+            Some(Memory { storage, restored, founding, acquaintances })
         }
     };
-    let Some(identity) = directory.identity().cloned() else { return Err(NodeError::Died) };
-    let (storage, restored) = Storage::open(&directory)?;
-    let fresh = restored == Restored::default();
-    let founding = founding.filter(|_| fresh);
-    Ok(Prepared { config, identity, storage, restored, founding, acquaintances, listener, address })
+    let mut voters = voters.unwrap_or_default();
+    if let Start::Join { contacts } = &config.start {
+        let fresh = contacts.iter().filter(|contact| !voters.contains(contact));
+        let fresh: Vec<_> = fresh.cloned().collect();
+        voters.extend(fresh);
+    }
+    Ok(Prepared {
+        joined: Joined { config, identity, directory, address, voters },
+        memory,
+        listener,
+    })
+}
+
+/// What a node begins with that is to keep the log from now on.
+pub(super) async fn enrol(joined: &Joined) -> Result<Memory, NodeError> {
+    joined.directory.begin_log()?;
+    let (storage, restored) = Storage::open(&joined.directory)?;
+    let known = ask_cluster(&joined.voters).await.ok();
+    let acquaintances = known.map(|(_, view)| others(view, &joined.config.name));
+    Ok(Memory {
+        storage,
+        restored,
+        founding: None,
+        acquaintances: acquaintances.unwrap_or_default(),
+    })
 }
 
 fn check(config: &NodeConfig) -> Result<(), NodeError> {
@@ -143,16 +194,27 @@ async fn join(
     directory: &mut DataDir,
 ) -> Result<(Client, ClusterView), NodeError> {
     let failed = |source| NodeError::Join { contacts: contacts.join(", "), source };
-    let (client, view) = ask_cluster(contacts).await.map_err(failed)?;
+    let (client, _) = ask_cluster(contacts).await.map_err(failed)?;
     let number = random()?;
     let wish = MemberWish::Add {
         name: config.name.clone(),
         address: address.to_owned(),
         directory: number,
     };
-    match client.wish(Wish::Member(wish)).await.map_err(failed)? {
+    // Repeated under one name until it is answered: many may join at the same time.
+    match client.with_timeout(JOIN).wish(Wish::Member(wish)).await.map_err(failed)? {
         Outcome::Member { id } => {
-            directory.create_identity(view.cluster, id, config.name.clone(), number)?;
+            // Asked where the wish was answered, so it shows what the wish has led to.
+            let view = cluster_view(&client).await.map_err(failed)?;
+            let name = config.name.clone();
+            let plain = |it: &MemberView| it.id == id && it.role == Role::Member;
+            if view.members.iter().any(plain) {
+                let identity =
+                    Identity { cluster: view.cluster, node: id, name, directory: number };
+                directory.create_member(identity, &addresses_of_voters(&view))?;
+            } else {
+                directory.create_identity(view.cluster, id, name, number)?;
+            }
             Ok((client, view))
         }
         Outcome::Refused(refusal) => {
@@ -167,14 +229,25 @@ async fn ask_cluster(
 ) -> Result<(Client, ClusterView), crate::client::ClientError> {
     let endpoints = contacts.iter().cloned().map(Endpoint::Tcp).collect();
     let client = Client::connect(endpoints, ClientOptions::default()).await?;
+    let view = cluster_view(&client).await?;
+    Ok((client, view))
+}
+
+async fn cluster_view(client: &Client) -> Result<ClusterView, crate::client::ClientError> {
     match client.ask(Question::Cluster).await? {
-        Reply::Cluster(view) => Ok((client, *view)),
+        Reply::Cluster(view) => Ok(*view),
         other => Err(crate::client::ClientError::unexpected(&other)),
     }
 }
 
+fn addresses_of_voters(view: &ClusterView) -> Vec<String> {
+    let keeping = view.members.iter().filter(|member| member.role != Role::Member);
+    keeping.map(|member| member.address.clone()).collect()
+}
+
 fn others(view: ClusterView, me: &NodeName) -> Vec<(NodeId, NodeName, String)> {
-    let members = view.members.into_iter().filter(|member| member.name != *me);
+    let members = view.members.into_iter();
+    let members = members.filter(|member| member.name != *me && member.role != Role::Member);
     members.map(|member| (member.id, member.name, member.address)).collect()
 }
 

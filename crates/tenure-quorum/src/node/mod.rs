@@ -3,12 +3,16 @@
 //! [`Node::start`] opens the data directory, binds the address, founds or joins a cluster and
 //! then runs on a thread of its own, so that a blocked application cannot hold up the quorum.
 
+mod calm;
 mod config;
+mod connections;
 mod disk;
 mod driver;
 mod error;
 mod identity;
+mod member;
 mod reads;
+mod rights;
 mod subscriptions;
 
 use std::thread::JoinHandle;
@@ -27,7 +31,10 @@ use crate::{
     client::Client,
     transport::{LocalClient, local_pair},
 };
+use connections::Connections;
 use driver::{About, Control, Driver};
+use identity::Prepared;
+use member::{Ended, Enrolled, Member};
 
 /// What a node tells the program that runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,19 +173,67 @@ async fn live(
     config: NodeConfig,
     notify: UnboundedSender<Notice>,
     ready: oneshot::Sender<Result<About, NodeError>>,
-    ordered: UnboundedReceiver<Control>,
+    mut ordered: UnboundedReceiver<Control>,
 ) {
-    let started = match identity::prepare(config).await {
-        Ok(prepared) => Driver::start(prepared, notify),
-        Err(error) => Err(error),
-    };
-    match started {
-        Ok(driver) => {
-            if ready.send(Ok(driver.about())).is_ok() {
-                driver.run(ordered).await;
-            }
+    let life = match begin(config, &notify).await {
+        Ok(life) => life,
+        // Whoever asked for the node may have gone: nobody is left to tell then.
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
         }
-        // Whoever asked for the node has gone: nobody is left to tell.
-        Err(error) => _ = ready.send(Err(error)),
+    };
+    let about = match &life {
+        Life::Replica(driver) => driver.about(),
+        Life::Member(member) => member.about(),
+    };
+    if ready.send(Ok(about)).is_err() {
+        return;
     }
+    let why = match life {
+        Life::Replica(driver) => return driver.run(&mut ordered).await,
+        Life::Member(member) => match member.run(&mut ordered).await {
+            Ended::Stopped(why) => why,
+            Ended::Enrolled(enrolled) => match become_replica(*enrolled, &notify).await {
+                Ok(driver) => return driver.run(&mut ordered).await,
+                Err(error) => Some(error.to_string()),
+            },
+        },
+    };
+    let _ = notify.send(Notice::Stopped { why });
+}
+
+/// With a log or without.
+enum Life {
+    Replica(Box<Driver>),
+    Member(Box<Member>),
+}
+
+async fn begin(config: NodeConfig, notify: &UnboundedSender<Notice>) -> Result<Life, NodeError> {
+    let Prepared { joined, memory, listener } = identity::prepare(config).await?;
+    let connections = Connections::open(listener, &joined.config, &joined.identity)?;
+    Ok(match memory {
+        Some(memory) => {
+            let driver = Driver::start(joined, memory, connections, notify.clone())?;
+            Life::Replica(Box::new(driver))
+        }
+        None => {
+            let role = RaftRole::Member;
+            let _ = notify.send(Notice::Role { role, term: 0, leader: None });
+            Life::Member(Box::new(Member::start(joined, connections)?))
+        }
+    })
+}
+
+async fn become_replica(
+    enrolled: Enrolled,
+    notify: &UnboundedSender<Notice>,
+) -> Result<Box<Driver>, NodeError> {
+    tracing::info!("this node keeps the log from now on");
+    let Enrolled { joined, connections, open } = enrolled;
+    let memory = identity::enrol(&joined).await?;
+    connections.transport.take_nodes(true);
+    let mut driver = Driver::start(joined, memory, connections, notify.clone())?;
+    driver.take_over(open);
+    Ok(Box::new(driver))
 }

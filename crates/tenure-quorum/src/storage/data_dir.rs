@@ -145,14 +145,21 @@ impl DataDir {
         name: NodeName,
         directory: u64,
     ) -> Result<&Identity, StorageError> {
+        self.adopt(Identity { cluster, node, name, directory }, |home| create(home, SEGMENT_BYTES))
+    }
+
+    /// Makes the directory, which is nobody's yet, the memory of a node.
+    pub(super) fn adopt(
+        &mut self,
+        identity: Identity,
+        create: impl FnOnce(&Home) -> Result<(), StorageError>,
+    ) -> Result<&Identity, StorageError> {
         if let Some(Identity { name, .. }) = &self.identity {
             let (path, name) = (self.path.clone(), name.clone());
             return Err(StorageError::IdentityExists { path, name });
         }
-        let identity = Identity { cluster, node, name, directory };
         let disk = Arc::new(self.files.clone());
-        let home = Home { disk, path: self.path.clone(), identity: identity.clone() };
-        create(&home, SEGMENT_BYTES)?;
+        create(&Home { disk, path: self.path.clone(), identity: identity.clone() })?;
         Ok(self.identity.insert(identity))
     }
 
@@ -257,15 +264,29 @@ pub(super) fn create(home: &Home, segment_bytes: u64) -> Result<(), StorageError
         return Err(StorageError::IdentityMissing { path: home.path.clone() });
     }
     Wal::create(home, segment_bytes)?;
-    let mut bytes = serde_json::to_vec_pretty(&IdentityFile::new(&home.identity))
+    write_identity(home)
+}
+
+/// From here on the directory is somebody's memory.
+pub(super) fn write_identity(home: &Home) -> Result<(), StorageError> {
+    write_json(home, IDENTITY, &IdentityFile::new(&home.identity))
+}
+
+/// Writes a file that people may read, as a whole or not at all.
+pub(super) fn write_json(
+    home: &Home,
+    file: &str,
+    content: &impl Serialize,
+) -> Result<(), StorageError> {
+    let mut bytes = serde_json::to_vec_pretty(content)
         .map_err(|error| StorageError::Impossible { reason: error.to_string() })?;
     bytes.push(b'\n');
-    replace(&*home.disk, IDENTITY, &bytes).map_err(home.failed("write", IDENTITY))
+    replace(&*home.disk, file, &bytes).map_err(home.failed("write", file))
 }
 
 /// Whether somebody worked here: more than the empty log that a crash while the directory was
 /// made leaves behind.
-fn has_history(home: &Home) -> Result<bool, StorageError> {
+pub(super) fn has_history(home: &Home) -> Result<bool, StorageError> {
     let names = home.list()?;
     if names.iter().any(|name| number_of(SNAPSHOT, name).is_some()) {
         return Ok(true);

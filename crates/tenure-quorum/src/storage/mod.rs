@@ -28,6 +28,7 @@ mod disk;
 mod error;
 mod frame;
 mod home;
+mod member;
 mod record;
 mod replay;
 mod snapshot;

@@ -66,7 +66,7 @@ pub(crate) async fn receive(hub: Arc<Hub>, conn: Arc<Conn>, proof: Option<Proof>
         }
         Ok(Ok((Guest::Client(present), hello, proof))) => {
             reader.expect(MAX_CLIENT_FRAME, CLIENT_PATIENCE);
-            client_conn::serve(&hub, conn, reader, present, hello.incarnation, proof).await;
+            client_conn::serve(&hub, conn, reader, present, &hello, proof).await;
         }
         Ok(Err(Failure::Rejected(why))) => hub.refusals.note(Reason::from(&why), &who, &why),
         Ok(Err(Failure::Frame(error))) => {
@@ -127,8 +127,13 @@ async fn judge(
     proof: bool,
 ) -> Result<Guest, Rejected> {
     hub.identity.check(hello)?;
-    let Dialler::Node { id, name, directory } = &hello.dialler else {
-        return hub.enter_client().map(Guest::Client);
+    let (id, name, directory) = match &hello.dialler {
+        Dialler::Node { id, name, directory } => (id, name, directory),
+        Dialler::Member { id, name, directory } => {
+            hub.check_node(*id, name, *directory)?;
+            return hub.enter_client().map(Guest::Client);
+        }
+        Dialler::Client => return hub.enter_client().map(Guest::Client),
     };
     hub.check_node(*id, name, *directory)?;
     if let Ok(present) = hub.enter(*id, hello.incarnation, conn, proof) {

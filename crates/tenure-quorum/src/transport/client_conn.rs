@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tenure_core::Incarnation;
-
 use super::{
     conn::{Conn, Stream},
     event::{Flow, TransportEvent},
@@ -16,7 +14,10 @@ use super::{
     refusals::Reason,
     sender::{CLIENT_BOUND, ClientSender, Way},
 };
-use crate::{clock, wire::ClientFrame};
+use crate::{
+    clock,
+    wire::{ClientFrame, Dialler, Hello},
+};
 
 /// Questions of one client that the driver may have before it, in KiB.
 const CLIENT_FLOW_KIB: u32 = 256;
@@ -27,14 +28,18 @@ pub(crate) async fn serve(
     conn: Arc<Conn>,
     mut reader: FrameReader<Stream>,
     present: PresentClient,
-    process: Incarnation,
+    hello: &Hello,
     proof: Option<Proof>,
 ) {
-    let client = present.key;
+    let (client, process) = (present.key, hello.incarnation);
+    let member = match hello.dialler {
+        Dialler::Member { id, .. } => Some(id),
+        Dialler::Node { .. } | Dialler::Client => None,
+    };
     let outbox = Arc::new(Outbox::connected(CLIENT_BOUND, conn));
     let to = ClientSender { way: Way::Socket(outbox.clone()), refusals: hub.refusals.clone() };
     let local_proof = proof.is_some();
-    hub.tell(TransportEvent::ClientUp { client, process, to, local_proof });
+    hub.tell(TransportEvent::ClientUp { client, process, member, to, local_proof });
     let dead = tokio::select! {
         biased;
         () = receive(hub, client, &mut reader) => None,

@@ -53,6 +53,8 @@ pub enum TransportEvent {
         client: u64,
         /// This start of its process.
         process: Incarnation,
+        /// The node that it is, when it is a member that speaks for others, too.
+        member: Option<NodeId>,
         /// Where its answers go.
         to: ClientSender,
         /// Whether its death would be proved.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use tenure_core::{ClusterId, Incarnation, NodeId, NodeName, WallTime, ledger::Members};
@@ -177,6 +177,9 @@ impl Hub {
     ) -> Result<(), Rejected> {
         if id == self.identity.id {
             return Err(Rejected::Duplicate { id });
+        }
+        if !self.takes_nodes.load(Ordering::Relaxed) {
+            return Err(Rejected::NoLog { name: self.identity.name.clone() });
         }
         self.room().roll.check(id, name, directory)
     }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -67,6 +67,8 @@ pub(crate) struct Hub {
     pub(crate) socket: Option<String>,
     pub(crate) settings: Settings,
     pub(crate) refusals: Refusals,
+    /// Whether nodes may come, or only clients.
+    pub(crate) takes_nodes: AtomicBool,
     pub(crate) room: Mutex<Room>,
     /// Wakes the diallers when a node has come that was not here.
     pub(crate) arrivals: Notify,
@@ -89,6 +91,7 @@ impl Hub {
             socket,
             settings,
             refusals: Refusals::default(),
+            takes_nodes: AtomicBool::new(true),
             room: Mutex::default(),
             arrivals: Notify::new(),
             lingering: Semaphore::new(LINGERING),

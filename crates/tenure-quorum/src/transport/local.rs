@@ -51,7 +51,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, ends: LocalEnds) {
     let client = hub.next_key();
     let way = Way::Here(Arc::new(Mutex::new(Some(frames))));
     let to = ClientSender { way, refusals: hub.refusals.clone() };
-    hub.tell(TransportEvent::ClientUp { client, process, to, local_proof: false });
+    hub.tell(TransportEvent::ClientUp { client, process, member: None, to, local_proof: false });
     let flow = Flow::new(u32::try_from(QUESTIONS).unwrap_or(u32::MAX));
     loop {
         let frame = tokio::select! {

@@ -39,7 +39,11 @@ mod sender;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tenure_core::{Incarnation, NodeId, ledger::Members};
 use tenure_replica::PeerFrame;
@@ -134,6 +138,11 @@ impl Transport {
     /// ever used here are let in: this node may have been away while they were added.
     pub fn set_members(&self, members: &Members) {
         self.hub.set_roll(Roll::of(members));
+    }
+
+    /// Whether other nodes may connect, or only clients, as at a node that keeps no log.
+    pub fn take_nodes(&self, take: bool) {
+        self.hub.takes_nodes.store(take, Ordering::Relaxed);
     }
 
     /// Serves a client in this process.

@@ -51,6 +51,8 @@ reasons! {
     Cluster = "wrong_cluster",
     /// It is no member of the cluster.
     NotMember = "not_member",
+    /// A node, at one that keeps no log.
+    NoLog = "no_log",
     /// Another process with its node id is connected.
     Duplicate = "duplicate_node",
     /// It came back with another data directory.
@@ -71,6 +73,7 @@ impl From<&Rejected> for Reason {
             Rejected::Protocol { .. } => Self::Protocol,
             Rejected::Cluster { .. } => Self::Cluster,
             Rejected::NotMember { .. } => Self::NotMember,
+            Rejected::NoLog { .. } => Self::NoLog,
             Rejected::Duplicate { .. } => Self::Duplicate,
             Rejected::Directory { .. } => Self::Directory,
             Rejected::Full { .. } => Self::Full,

@@ -210,3 +210,28 @@ fn damaged_rows_change_nothing() {
     assert_eq!(net.route(1, 3), Route::Direct);
     assert!(net.meshes[&id(1)].version < 1 << 30);
 }
+
+#[test]
+fn a_busy_link_is_pinged_less_often_and_told_of_a_change_at_once() {
+    let peers = [id(2), id(3)];
+    let mut mesh = Mesh::new(id(1), MS * 150, MS * 50);
+    mesh.set_voters(&[id(1), id(2), id(3)]);
+    let mut now = Moment::from_nanos(1_000_000_000);
+    let mut pings = BTreeMap::from(peers.map(|peer| (peer, 0)));
+    let mut beat = |mesh: &mut Mesh, heard: &[NodeId]| {
+        now = now + MS * 50;
+        for peer in heard {
+            mesh.spoke(*peer, now);
+            mesh.heard(*peer, now);
+        }
+        let due = mesh.pings_due(now);
+        due.iter().for_each(|(peer, _)| *pings.get_mut(peer).expect("a peer") += 1);
+        due.len()
+    };
+    // Only one of the two talks; the other one is dark soon, which is told to both.
+    let count: usize = (0..30).map(|_| beat(&mut mesh, &[id(2)])).sum();
+    assert_eq!(pings[&id(3)], 30);
+    assert!((10..=12).contains(&pings[&id(2)]), "{count} pings: {pings:?}");
+    // Rows stay fresh at a peer that gets one ping in three.
+    assert!(MS * 50 * BUSY <= MS * 150 * 2 - MS * 50);
+}

@@ -104,7 +104,9 @@ impl Replica {
     fn apply_member(&mut self, proposal: MemberProposal, now: Now) {
         let MemberProposal { request, at, change } = proposal;
         let raft_change = match change {
-            MemberChange::Add { id, .. } => Some(MembershipChange::AddLearner(id)),
+            MemberChange::Add { id, .. } | MemberChange::Enrol { id } => {
+                Some(MembershipChange::AddLearner(id))
+            }
             MemberChange::Promote { id } => Some(MembershipChange::AddVoter(id)),
             MemberChange::Remove { id } => Some(MembershipChange::Remove(id)),
             MemberChange::Seen { .. } => None,

@@ -1,7 +1,8 @@
 //! What only the Raft leader does: propose, keep the clocks, answer for the quorum.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use core::time::Duration;
 use tenure_core::{
     Moment, NodeId, RequestId, WallTime,
     ledger::{Command, MemberChange, Refusal, Role},
@@ -19,6 +20,10 @@ use crate::{
 
 /// A learner whose log ends this close to the commit index has caught up.
 const CAUGHT_UP: u64 = 16;
+/// A member counts as healthy for this long after somebody said that it is connected.
+const HEALTHY: Duration = Duration::from_secs(3);
+/// A member that was enrolled may take this long to receive the log.
+const ENROLMENT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct MemberRequest {
@@ -36,6 +41,11 @@ pub(super) struct Leading {
     /// Rounds that a quorum confirmed, with what must be applied before they are answered.
     pub(super) confirmed: VecDeque<(u64, u64)>,
     members: VecDeque<MemberRequest>,
+    since: Moment,
+    /// When each member was last said to be connected with somebody.
+    healthy: BTreeMap<NodeId, Moment>,
+    /// The last member that was enrolled, and when.
+    enrolled: Option<(NodeId, Moment)>,
 }
 
 impl Leading {
@@ -55,6 +65,9 @@ impl Replica {
             rounds: Rounds::default(),
             confirmed: VecDeque::new(),
             members: VecDeque::new(),
+            since: now.moment,
+            healthy: BTreeMap::new(),
+            enrolled: None,
         });
     }
 
@@ -206,10 +219,26 @@ impl Replica {
         if self.consensus.has_pending_membership() {
             return;
         }
-        match leading.members.pop_front() {
-            Some(request) => self.change_member(request, now),
-            None => self.promote_one(now),
+        // Whoever becomes a plain member changes nothing for the Raft group: any number at once.
+        let at_once = leading.members.len();
+        for _ in 0..at_once {
+            let Some(leading) = &mut self.leading else { return };
+            let Some(request) = leading.members.pop_front() else { break };
+            self.change_member(request, now);
+            if self.consensus.has_pending_membership() {
+                return;
+            }
         }
+        if at_once == 0 {
+            self.keep_voters(now);
+        }
+    }
+
+    /// What a node becomes that joins: somebody who may soon vote while votes are missing.
+    fn role_of_newcomer(&self) -> Role {
+        let wanted = self.config.keepers.max(self.config.voters);
+        let log = self.ledger.members().iter().filter(|(_, member)| member.role != Role::Member);
+        if log.count() < wanted { Role::Learner } else { Role::Member }
     }
 
     fn change_member(&mut self, request: MemberRequest, now: Now) {
@@ -221,12 +250,16 @@ impl Replica {
                 Some((known, member)) if member.directory == Some(directory) => {
                     Ok(MemberChange::Seen { id: known, directory })
                 }
-                _ => Ok(MemberChange::Add { id: members.next_id(), name, address, directory }),
+                _ => {
+                    let (id, role) = (members.next_id(), self.role_of_newcomer());
+                    Ok(MemberChange::Add { id, name, address, directory, role })
+                }
             },
             MemberWish::Remove { name } => match members.find(&name) {
                 Some((id, _)) => Ok(MemberChange::Remove { id }),
                 None => Err(Refusal::Member { why: format!("no node is named {name}") }),
             },
+            MemberWish::Enrol { id } => Ok(MemberChange::Enrol { id }),
             MemberWish::Promote { id } => Ok(MemberChange::Promote { id }),
         };
         let checked = change.and_then(|change| members.check(&change).map(|()| change));
@@ -245,11 +278,14 @@ impl Replica {
     }
 
     fn propose_member(&mut self, request: Option<RequestId>, at: WallTime, change: MemberChange) {
+        let logs = |id| self.ledger.members().get(id).is_none_or(|it| it.role != Role::Member);
         let raft_change = match change {
-            MemberChange::Add { id, .. } => MembershipChange::AddLearner(id),
+            MemberChange::Add { id, role: Role::Learner, .. } | MemberChange::Enrol { id } => {
+                MembershipChange::AddLearner(id)
+            }
             MemberChange::Promote { id } => MembershipChange::AddVoter(id),
-            MemberChange::Remove { id } => MembershipChange::Remove(id),
-            MemberChange::Seen { .. } => {
+            MemberChange::Remove { id } if logs(id) => MembershipChange::Remove(id),
+            MemberChange::Add { .. } | MemberChange::Remove { .. } | MemberChange::Seen { .. } => {
                 // Not taken: whoever wishes sends it again.
                 let _ = self.propose(request, at, Command::Member(change));
                 return;
@@ -260,20 +296,74 @@ impl Replica {
         let _ = self.consensus.propose_membership(raft_change, data);
     }
 
-    /// Gives its vote to a learner that has caught up, while there are too few voters.
-    fn promote_one(&mut self, now: Now) {
-        let members = self.ledger.members();
-        if members.voters() >= self.config.voters {
-            return;
+    /// One step towards as many live voters as are wanted. Whoever takes a dead one's place
+    /// votes before that one is removed, so the quorum never rests on fewer.
+    fn keep_voters(&mut self, now: Now) {
+        let (voters, wanted) = (self.ledger.members().voters(), self.config.voters);
+        let dead = self.silent_voter(now);
+        let change = match dead {
+            Some(id) if voters > wanted => Some(MemberChange::Remove { id }),
+            _ if voters < wanted + usize::from(dead.is_some()) => self.next_voter(now),
+            _ => None,
+        };
+        let Some(change) = change else { return };
+        if let (MemberChange::Enrol { id }, Some(leading)) = (&change, &mut self.leading) {
+            leading.enrolled = Some((*id, now.moment));
         }
+        self.propose_member(None, now.wall, change);
+    }
+
+    /// A voter that nobody will miss.
+    fn silent_voter(&self, now: Now) -> Option<NodeId> {
+        let limit = self.config.replace_after?;
+        let leading = self.leading.as_ref()?;
+        if now.moment.since(leading.since) < limit {
+            return None;
+        }
+        let silent = |id: &NodeId| {
+            *id != self.config.id && !self.contact.heard_within(*id, limit, now.moment)
+        };
+        self.of_role(Role::Voter).find(silent)
+    }
+
+    fn of_role(&self, role: Role) -> impl Iterator<Item = NodeId> {
+        let members = self.ledger.members().iter();
+        members.filter(move |(_, member)| member.role == role).map(|(id, _)| id)
+    }
+
+    /// The next step of somebody towards a vote: of a learner that has caught up, or, without
+    /// any learner that is alive, of a healthy member.
+    fn next_voter(&self, now: Now) -> Option<MemberChange> {
         let behind = self.consensus.committed().saturating_sub(CAUGHT_UP);
-        let ready = members.iter().find(|(id, member)| {
-            member.role == Role::Learner
-                && self.consensus.matched(*id).is_some_and(|at| at > 0 && at >= behind)
-                && self.contact.heard_within(*id, self.config.election_timeout, now.moment)
-        });
-        if let Some((id, _)) = ready {
-            self.propose_member(None, now.wall, MemberChange::Promote { id });
+        let heard = |id| self.contact.heard_within(id, self.config.election_timeout, now.moment);
+        let ready = |id: &NodeId| {
+            self.consensus.matched(*id).is_some_and(|at| at > 0 && at >= behind) && heard(*id)
+        };
+        if let Some(id) = self.of_role(Role::Learner).find(ready) {
+            return Some(MemberChange::Promote { id });
+        }
+        self.config.replace_after?;
+        let leading = self.leading.as_ref()?;
+        let healthy =
+            |id: &NodeId| leading.healthy.get(id).is_some_and(|at| now.moment.since(*at) < HEALTHY);
+        // One that was enrolled lately has not been heard yet.
+        let learners = self.of_role(Role::Learner);
+        let hopeful = |id| {
+            heard(id)
+                || leading
+                    .enrolled
+                    .is_some_and(|(last, at)| last == id && now.moment.since(at) < ENROLMENT)
+        };
+        if learners.into_iter().any(hopeful) {
+            return None;
+        }
+        self.of_role(Role::Member).find(healthy).map(|id| MemberChange::Enrol { id })
+    }
+
+    pub(super) fn on_members(&mut self, members: BTreeSet<NodeId>, now: Now) {
+        if let Some(leading) = &mut self.leading {
+            leading.healthy.extend(members.into_iter().map(|id| (id, now.moment)));
+            leading.healthy.retain(|_, at| now.moment.since(*at) < HEALTHY);
         }
     }
 }

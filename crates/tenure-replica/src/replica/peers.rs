@@ -57,6 +57,7 @@ impl Replica {
             }
             PeerBody::Dead { process, observed } => self.on_dead(process, observed, now),
             PeerBody::Hello { directory } => self.on_hello(from, directory, now),
+            PeerBody::Members(members) => self.on_members(members, now),
             PeerBody::TransferQuorum { to } => self.on_transfer_quorum(to),
         }
     }
@@ -71,6 +72,7 @@ impl Replica {
             Route::Via(hop) => hop,
             Route::Direct | Route::Dark => dst,
         };
+        self.mesh.spoke(hop, now.moment);
         let frame = self.frame(dst, body, now);
         // The shell may have no connection to whom the ledger does not know; a frame that
         // arrives twice does no harm.

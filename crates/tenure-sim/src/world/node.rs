@@ -125,6 +125,8 @@ impl World {
             patience: setup.patience,
             snapshot_every: setup.snapshot_every,
             log_tail: setup.log_tail,
+            // Every node of a world keeps the log.
+            keepers: usize::MAX,
             ..Config::new(node.id, node.directory)
         };
         node.life += 1;

@@ -76,6 +76,10 @@ impl QuorumLine {
                 self.posted.clear();
                 None
             }
+            Some(ClientEvent::Refused { why }) => {
+                tracing::warn!(%why, "no node takes this process");
+                None
+            }
             None => {
                 // Too slow a reader is let go of; what was missed is asked for again.
                 tokio::time::sleep(RETRY).await;

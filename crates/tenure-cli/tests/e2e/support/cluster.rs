@@ -325,7 +325,9 @@ impl Cluster {
         let runs = self.runs();
         self.journal.wait_until("leader of the quorum", |lines| {
             let roles: Option<Vec<_>> = runs.iter().map(|(_, run)| role(lines, *run)).collect();
-            let roles = roles?;
+            let mut roles = roles?;
+            // They know of no term.
+            roles.retain(|line| line.text("role") != "member");
             let leads = |line: &&&Line| line.text("role") == "leader";
             let leader = roles.iter().filter(leads).max_by_key(|line| line.number("term"))?;
             let (term, id) = (leader.number("term"), &leader.body["leader"]);

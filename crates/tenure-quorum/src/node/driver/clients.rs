@@ -1,17 +1,21 @@
 //! The clients of this node: what they ask, what they are answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenure_core::{
-    ElectionName, Incarnation, NodeName, SessionId, ledger::Command, ledger::Outcome,
+    ElectionName, Incarnation, NodeId, NodeName, SessionId,
+    ledger::{Command, Outcome, Role},
 };
-use tenure_replica::{Answer, Ask, Input, MemberWish, Wish};
+use tenure_replica::{Answer, Ask, Input, Wish};
 
-use super::{super::reads, Driver};
+use super::{
+    super::{connections::Guest, reads, rights},
+    Driver,
+};
 use crate::{
     clock,
     storage::Identity,
-    transport::{Broadcast, ClientSender},
+    transport::Broadcast,
     wire::{ClientFrame, ClusterView, NodeFrame, Push, Question, Reply},
 };
 
@@ -20,14 +24,10 @@ use crate::{
 enum Expecting {
     Outcome,
     Renewed(SessionId),
+    /// A member's.
+    Alive(Vec<SessionId>),
     Confirmed,
     Accepted,
-}
-
-#[derive(Debug)]
-struct Connected {
-    process: Incarnation,
-    to: ClientSender,
 }
 
 /// Connected clients and their open questions.
@@ -35,30 +35,40 @@ struct Connected {
 pub(super) struct Clients {
     identity: Identity,
     name: NodeName,
-    connected: BTreeMap<u64, Connected>,
+    connected: BTreeMap<u64, Guest>,
     expecting: BTreeMap<(u64, u64), Expecting>,
 }
 
 impl Clients {
-    pub(super) fn new(identity: Identity, name: NodeName) -> Self {
-        Self { identity, name, connected: BTreeMap::new(), expecting: BTreeMap::new() }
+    pub(super) fn new(identity: Identity, name: NodeName, connected: BTreeMap<u64, Guest>) -> Self {
+        Self { identity, name, connected, expecting: BTreeMap::new() }
     }
 
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    pub(super) fn add(&mut self, client: u64, process: Incarnation, to: ClientSender) {
-        self.connected.insert(client, Connected { process, to });
+    pub(super) fn add(&mut self, client: u64, guest: Guest) {
+        self.connected.insert(client, guest);
     }
 
-    pub(super) fn remove(&mut self, client: u64) {
-        self.connected.remove(&client);
+    fn member(&self, client: u64) -> Option<NodeId> {
+        self.connected.get(&client).and_then(|connected| connected.member)
+    }
+
+    /// Forgets a client; whether it was a member.
+    pub(super) fn remove(&mut self, client: u64) -> bool {
+        let left = self.connected.remove(&client);
         let open: Vec<_> = self.expecting.range((client, 0)..=(client, u64::MAX)).collect();
         let open: Vec<_> = open.into_iter().map(|(key, _)| *key).collect();
         for key in open {
             self.expecting.remove(&key);
         }
+        left.is_some_and(|guest| guest.member.is_some())
+    }
+
+    pub(super) fn members(&self) -> BTreeSet<NodeId> {
+        self.connected.values().filter_map(|guest| guest.member).collect()
     }
 
     pub(super) fn push(&self, client: u64, push: Push) {
@@ -89,22 +99,9 @@ impl Clients {
     /// Whether a client may wish this.
     fn allows(&self, client: u64, process: Incarnation, wish: &Wish) -> Result<(), &'static str> {
         let Some(connected) = self.connected.get(&client) else { return Err("unknown client") };
-        if process != connected.process {
-            return Err("the request names another process than the one that sends it");
-        }
-        match wish {
-            Wish::Command(command) if command.is_internal() => {
-                Err("only the quorum itself may propose this")
-            }
-            Wish::Command(command) => match command.session() {
-                Some(session) if session.process != connected.process => {
-                    Err("the session belongs to another process")
-                }
-                _ => Ok(()),
-            },
-            Wish::Member(MemberWish::Promote { .. }) => Err("only the quorum itself promotes"),
-            Wish::Member(_) => Ok(()),
-        }
+        // A member has compared the names already.
+        let speaks_for = connected.member.is_none().then_some(connected.process);
+        rights::check(speaks_for, process, wish)
     }
 }
 
@@ -129,6 +126,11 @@ impl Driver {
                 let expecting = Expecting::Renewed(session);
                 self.ask(client, number, expecting, Ask::Confirm(vec![session]));
             }
+            Question::KeepAlive { sessions } => {
+                let expecting = Expecting::Alive(sessions.clone());
+                self.ask(client, number, expecting, Ask::Confirm(sessions));
+            }
+            Question::Died { process, observed } => self.on_told(client, number, process, observed),
             Question::Confirm => {
                 self.ask(client, number, Expecting::Confirmed, Ask::Confirm(Vec::new()));
             }
@@ -148,6 +150,12 @@ impl Driver {
             Question::Detail { election } => {
                 let detail = freshness.detail(&self.replica, &election, now).map(Box::new);
                 self.clients.reply(client, number, Reply::Detail(detail));
+            }
+            Question::Voters => {
+                let members = self.replica.ledger().members().iter();
+                let keeping = members.filter(|(_, member)| member.role != Role::Member);
+                let addresses = keeping.map(|(_, member)| member.address.clone()).collect();
+                self.clients.reply(client, number, Reply::Voters(addresses));
             }
             Question::Ping => self.clients.reply(client, number, Reply::Pong),
             Question::Cluster => {
@@ -176,8 +184,16 @@ impl Driver {
                 // While this node did not know, it passed no news on that could be believed:
                 // they go first.
                 self.watch_freshness();
-                self.catch_up(client, session);
+                let all = self.clients.member(client).is_some();
+                self.catch_up(client, session, all);
                 Reply::Renewed
+            }
+            (Expecting::Alive(sessions), Answer::Confirmed { gone }) => {
+                self.watch_freshness();
+                for session in sessions.into_iter().filter(|session| !gone.contains(session)) {
+                    self.catch_up(client, session, false);
+                }
+                Reply::Alive { gone, role: self.role_of(client) }
             }
             (_, Answer::Confirmed { .. }) => Reply::Confirmed,
             (_, Answer::Accepted) => Reply::Accepted,
@@ -185,13 +201,36 @@ impl Driver {
         self.clients.reply(client, number, reply);
     }
 
+    /// A member saw a process die that it serves.
+    fn on_told(
+        &mut self,
+        client: u64,
+        number: u64,
+        process: Incarnation,
+        observed: tenure_core::WallTime,
+    ) {
+        if self.clients.member(client).is_none() {
+            let why = String::from("only a node may prove deaths");
+            return self.clients.reply(client, number, Reply::Denied { why });
+        }
+        self.replica.handle(Input::Died { process, observed }, clock::now());
+        self.clients.reply(client, number, Reply::Accepted);
+    }
+
+    fn role_of(&self, client: u64) -> Option<Role> {
+        let id = self.clients.member(client)?;
+        self.replica.ledger().members().get(id).map(|member| member.role)
+    }
+
     /// A renewal must never be believed ahead of news about what the session holds: a client
-    /// that came over from another node is told how its elections stand first.
-    fn catch_up(&mut self, client: u64, session: SessionId) {
+    /// that came over from another node is told how its elections stand first. A member renews
+    /// a session alone when one of its own clients came over to it: with `all`, it is told what
+    /// it has heard already, since that client has not.
+    fn catch_up(&mut self, client: u64, session: SessionId, all: bool) {
         let Some(session) = self.replica.ledger().session(session) else { return };
         let elections: Vec<ElectionName> = session
             .elections()
-            .filter(|election| !self.subscriptions.follows(client, election))
+            .filter(|election| all || !self.subscriptions.follows(client, election))
             .cloned()
             .collect();
         self.subscribe(client, elections, None);

@@ -9,7 +9,7 @@ use tenure_core::{
 };
 use tenure_replica::Input;
 
-use super::Driver;
+use super::{super::connections::Guest, Driver};
 use crate::{clock, transport::TransportEvent, wire::Rejected};
 
 /// A Raft leader on this machine has acted on a death by then.
@@ -68,7 +68,8 @@ impl Peers {
         let i_vote = votes(self.me);
         members
             .iter()
-            .filter(|(id, _)| *id != self.me && (i_vote || votes(*id)))
+            .filter(|(id, member)| *id != self.me && member.role != Role::Member)
+            .filter(|(id, _)| i_vote || votes(*id))
             .map(|(id, member)| (id, self.address(&member.name, &member.address)))
             .collect()
     }
@@ -109,19 +110,31 @@ impl Driver {
                     self.replica.handle(Input::Died { process, observed }, now);
                 }
             }
-            TransportEvent::ClientUp { client, process, to, .. } => {
-                self.clients.add(client, process, to);
+            TransportEvent::ClientUp { client, process, member, to, .. } => {
+                self.clients.add(client, Guest { process, member, to });
+                if member.is_some() {
+                    self.tell_members();
+                }
             }
             TransportEvent::ClientFrame { client, frame, hold: _hold } => {
                 self.on_question(client, frame);
             }
             TransportEvent::ClientDown { client } => {
-                self.clients.remove(client);
+                if self.clients.remove(client) {
+                    self.tell_members();
+                }
                 self.subscriptions.forget(client);
             }
             TransportEvent::Rejected { peer, why } => self.on_rejected(peer, &why),
         }
     }
+
+    /// Somebody may have to take a dead voter's place.
+    fn tell_members(&mut self) {
+        let members = self.clients.members();
+        self.replica.handle(Input::Members(members), clock::now());
+    }
+
     /// Whether the Raft leader is another node of this machine, so that it holds the same pidfds
     /// of nodes: telling it at once would only take the processor from it.
     fn leader_sees_for_itself(&self) -> bool {
