@@ -41,6 +41,7 @@ fn a_leader_outlives_the_voter_that_it_asks() {
         let now = cluster.leader();
         assert_eq!((now.id.as_str(), now.token), ("n4", token));
         cluster.start_node(voter);
+        assert_eq!(cluster.leader(), now);
         cluster.everybody_says(&now);
         let lines = cluster.journal.lines();
         let lost = lines[mark..].iter().find(|line| line.is("lost", DEMO));
@@ -56,7 +57,7 @@ fn without_a_quorum_a_member_says_that_it_does_not_know() {
     cluster.kill_all(&voters);
     cluster.all_show("unknown");
     let answer = cluster.tenure_at("n4", &format!("leader {DEMO} --local")).run().expect(3);
-    answer.explains(&["no voter is reached"]);
+    assert!(answer.err.contains("no voter is reached"), "{answer:?}");
     for name in &voters {
         cluster.start_node(name);
     }
