@@ -184,7 +184,7 @@ impl Client {
         options: ClientOptions,
     ) -> Result<Self, ClientError> {
         let within = options.timeout;
-        let (client, connected) = Self::begin(endpoints, Dialler::Client, options)?;
+        let (client, connected) = Self::begin(endpoints, Dialler::Client, &options)?;
         match timeout(within, connected).await {
             Ok(Ok(Ok(()))) => Ok(client),
             Ok(Ok(Err(error))) => Err(error),
@@ -198,12 +198,12 @@ impl Client {
     pub(crate) fn begin(
         endpoints: Vec<Endpoint>,
         dialler: Dialler,
-        options: ClientOptions,
+        options: &ClientOptions,
     ) -> Result<(Self, oneshot::Receiver<Result<(), ClientError>>), ClientError> {
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        let ClientOptions { cluster, timeout, silence, attempt, local_proof, .. } = options;
+        let ClientOptions { cluster, timeout, silence, attempt, local_proof, .. } = *options;
         let process = options.process;
         let process = match process {
             Some(process) => process,

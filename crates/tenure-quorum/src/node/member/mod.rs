@@ -85,7 +85,7 @@ impl Member {
             directory: identity.directory,
         };
         let failed = |source| NodeError::Join { contacts: joined.voters.join(", "), source };
-        let (upstream, _) = Client::begin(voters.collect(), dialler, options).map_err(failed)?;
+        let (upstream, _) = Client::begin(voters.collect(), dialler, &options).map_err(failed)?;
         let heard = upstream.subscribe_raw();
         let pace = Pace { every, limit: every * 3, patience: Duration::from_secs(5) };
         Ok(Self { joined, connections, relay: Relay::new(pace), upstream, heard, over: None })

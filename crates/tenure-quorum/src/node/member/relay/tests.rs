@@ -67,7 +67,7 @@ impl Scene {
 }
 
 fn process(number: u64) -> Incarnation {
-    Incarnation::from_random(number.into())
+    Incarnation::from_random(number)
 }
 
 fn session(client: u64) -> SessionId {
