@@ -8,10 +8,11 @@ use super::{
 };
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 420.0;
+const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 48.0;
+/// Room for the title and the legend.
+const TOP: f64 = 104.0;
 const BOTTOM: f64 = 56.0;
 const COLOURS: [&str; 4] = ["#0b6e99", "#c4492d", "#4a7c2f", "#7a4fa3"];
 
@@ -117,8 +118,8 @@ fn plot(title: &str, unit: &str, all: &[Series]) -> String {
         let _ = writeln!(
             svg,
             "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}{slope}</text>",
-            LEFT + 10.0,
-            TOP + 16.0 * lossy(index) + 14.0,
+            LEFT,
+            40.0 + 16.0 * lossy(index),
             series.name
         );
     }
