@@ -82,7 +82,42 @@ pub(crate) fn servers() -> Outcome {
             package(name, purpose)?;
         }
     }
-    Ok(())
+    moto()
+}
+
+/// Moto speaks as S3 does. It is a program in Python that no Debian package has in a version that
+/// honours conditional writes; the tests look for it in the same directory.
+fn moto() -> Outcome {
+    const MOTO: [&str; 3] = ["moto[s3]==5.2.1", "flask", "flask-cors"];
+    let dir = workspace().join("target/moto");
+    let works = || {
+        let mut python = Command::new("python3");
+        python.args(["-c", "import boto3, moto.server"]).stdin(Stdio::null());
+        if dir.is_dir() {
+            python.env("PYTHONPATH", &dir);
+        }
+        quiet(&mut python)
+    };
+    if works() {
+        return Ok(());
+    }
+    let purpose = "the tests of the fence for objects run a store that speaks as S3 does";
+    if !quiet(Command::new("python3").args(["-m", "pip", "--version"]).stdin(Stdio::null())) {
+        package("python3-pip", purpose)?;
+    }
+    println!("    installing {} in {}: {purpose}", MOTO[0], dir.display());
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&dir).args(MOTO);
+    // A first attempt that went wrong is no reason for a second one to fail.
+    let status = pip.arg("--upgrade").stdin(Stdio::null()).status();
+    if status.is_ok_and(|status| status.success()) && works() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("{} cannot be installed ({purpose})", MOTO[0]),
+        "pip failed; see above",
+        format!("run `python3 -m pip install --target {} '{}'`", dir.display(), MOTO.join("' '")),
+    ))
 }
 
 /// While this lives, no package that is installed starts a service: Debian asks this program

@@ -1,6 +1,7 @@
 //! Real servers from Debian's packages, each in a directory and on ports of its own.
 
 mod etcd;
+mod objects;
 mod postgres;
 mod process;
 mod redis;
@@ -8,6 +9,7 @@ mod sentinel;
 mod zookeeper;
 
 pub use etcd::Etcd;
+pub use objects::{Bucket, Objects, python};
 pub use postgres::Postgres;
 pub use process::{Server, free_port};
 pub use redis::{Redis, ask};

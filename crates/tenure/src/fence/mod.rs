@@ -4,7 +4,8 @@
 //! the resource can tell then that somebody else leads by now, by remembering the newest token
 //! it has seen. A [`Gate`] does that for one process, a [`FileGate`] for several processes and
 //! across crashes, a [`DurableGate`] with a mark of your own. Databases check inside their own
-//! transaction: [`POSTGRES`] and [`REDIS`] are ready-made for that, for any language.
+//! transaction: [`POSTGRES`] and [`REDIS`] are ready-made for that, for any language. Stores of
+//! objects compare versions, see [`object`].
 //!
 //! ```
 //! use tenure::{Token, fence::Gate};
@@ -17,12 +18,14 @@
 //! ```
 
 mod file;
+pub mod object;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::Token;
 
 pub use file::{FileGate, FileMark, FilePass};
+pub use object::{ObjectGate, ObjectStore};
 
 /// SQL that makes a guard in PostgreSQL: `tenure_admit(resource, token)`, to be called first in
 /// the transaction that writes, and the trigger function `tenure_guard`, which refuses writes to

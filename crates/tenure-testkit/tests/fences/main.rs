@@ -2,6 +2,8 @@
 //! another one is elected and works, the first wakes up and goes on. With the fence it is
 //! refused; the same without the fence destroys what the second one wrote.
 
+mod objects;
+
 use std::{
     fs,
     io::{self, Write},
@@ -19,7 +21,8 @@ use tenure_testkit::{
 
 const TTL: Duration = Duration::from_millis(600);
 
-/// A leader with an effect that is ready to be carried out: `$TOKEN` is its token.
+/// A leader with an effect that is ready to be carried out: `$TOKEN` is its token. The effect
+/// says `ready` and waits for a line.
 struct Leader {
     candidate: Candidate,
     token: u64,
@@ -29,14 +32,18 @@ struct Leader {
 impl Leader {
     fn elected(candidate: Candidate, effect: &str) -> Self {
         let token = candidate.says("elected").token;
-        let effect = Command::new("sh")
-            .args(["-c", &format!("read go; {effect}")])
+        let mut effect = Command::new("sh")
+            .args(["-c", effect])
             .env("TOKEN", token.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("a shell");
+        let mut ready = [0; 6];
+        let said = effect.stdout.as_mut().expect("an output");
+        io::Read::read_exact(said, &mut ready).expect("an effect that waits");
+        assert_eq!(&ready, b"ready\n");
         Self { candidate, token, effect }
     }
 
@@ -61,8 +68,13 @@ fn candidate(dir: &Path, id: &str) -> Candidate {
     Candidate::start(program, &url, "billing", id, TTL).expect("a candidate")
 }
 
-/// Tells the story; gives what came of the second leader's effect, then of the first one's.
+/// Tells the story of effects that are shell scripts.
 fn story(dir: &Path, effect: impl Fn(&str) -> String) -> (Output, Output) {
+    story_of(dir, |who| format!("echo ready; read go; {}", effect(who)))
+}
+
+/// Tells the story; gives what came of the second leader's effect, then of the first one's.
+fn story_of(dir: &Path, effect: impl Fn(&str) -> String) -> (Output, Output) {
     let old = Leader::elected(candidate(dir, "old"), &effect("old"));
     let waiting = candidate(dir, "new");
     waiting.says("campaigning");
