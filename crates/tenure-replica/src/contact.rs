@@ -51,8 +51,7 @@ impl Contact {
             .iter()
             .map(|voter| if *voter == me { Some(now) } else { self.heard.get(voter).copied() })
             .collect();
-        heard.sort_unstable();
-        heard.reverse();
+        heard.sort_unstable_by(|a, b| b.cmp(a));
         heard.get(voters.len() / 2).copied().flatten()
     }
 

@@ -28,4 +28,4 @@ pub use mesh::Rows;
 pub use proposal::{MemberWish, Proposal, Wish};
 pub use raft::RaftMessage;
 pub use replica::{Answer, Ask, Config, Input, Now, Output, Replica, StartError};
-pub use status::{PeerStatus, RaftRole, Status};
+pub use status::{PeerStatus, Position, RaftRole, Status};

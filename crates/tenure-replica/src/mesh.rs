@@ -22,13 +22,14 @@
 //! A wrong belief costs one lost frame or one hop, never safety. Learners have no rows: frames
 //! to and from them go directly.
 //!
-//! A node that was away while others joined can be spoken to by a member that it does not know
-//! and so has no connection to. Its answers go through whoever is connected, in turn: without
-//! them it would never be sent what it lacks, and never learn of that member.
+//! A node that was away while others joined, or got their vote, can be spoken to by a member
+//! that it does not know, or takes for a learner like itself, and so has no connection to. Its
+//! answers go through whoever is connected, in turn: without them it would never be sent what it
+//! lacks, and never learn of that member.
 
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, sync::Arc};
 use tenure_core::{Moment, NodeId};
 
 /// Versions count pings, so an honest one never gets here; it bounds what a damaged frame can
@@ -48,14 +49,33 @@ struct Row {
     node: NodeId,
     /// Goes up with every ping of that voter.
     version: u64,
-    /// The voters it has heard on their direct links within the dark time.
-    hears: BTreeSet<NodeId>,
+    /// The voters it has heard on their direct links within the dark time, sorted.
+    hears: Vec<NodeId>,
 }
 
-/// All rows that the sender knows. Opaque to everybody but this module.
+/// All rows that the sender knows, shared by the pings that carry them to everybody. Opaque to
+/// everybody but this module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Rows(Vec<Row>);
+pub struct Rows(#[serde(with = "shared")] Arc<Vec<Row>>);
+
+mod shared {
+    use super::{Arc, Row};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        rows: &Arc<Vec<Row>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        rows.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Vec<Row>>, D::Error> {
+        Vec::deserialize(deserializer).map(Arc::new)
+    }
+}
 
 /// How to send a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,23 +89,26 @@ pub(crate) enum Route {
     Dark,
 }
 
-/// What is known of the direct link with another voter.
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    /// When the peer was last heard on it.
+/// A voter's row as this node knows it.
+#[derive(Clone, Debug)]
+struct Known {
+    version: u64,
+    hears: Vec<NodeId>,
+    /// When the version last moved, by this node's clock.
+    moved: Moment,
+}
+
+/// Another voter.
+#[derive(Clone, Debug)]
+struct Peer {
+    id: NodeId,
+    /// When it was last heard on the direct link.
     heard: Option<Moment>,
     /// When a frame other than a ping last went out on it.
     spoke: Option<Moment>,
     /// When a ping last went out on it.
     pinged: Option<Moment>,
-}
-
-#[derive(Clone, Debug)]
-struct Known {
-    version: u64,
-    hears: BTreeSet<NodeId>,
-    /// When the version last moved, by this node's clock.
-    moved: Moment,
+    row: Option<Known>,
 }
 
 /// Reachability between voters as one of them knows it.
@@ -97,14 +120,12 @@ pub(crate) struct Mesh {
     me: NodeId,
     dark_after: Duration,
     ping_every: Duration,
-    /// The other voters.
-    peers: BTreeMap<NodeId, Link>,
-    /// Rows of the other voters.
-    rows: BTreeMap<NodeId, Known>,
+    /// The other voters, sorted: seven at most as a rule, and looked at with every frame.
+    peers: Vec<Peer>,
     voter: bool,
     version: u64,
     /// What the last ping said.
-    told: BTreeSet<NodeId>,
+    told: Vec<NodeId>,
     last_ping: Option<Moment>,
     /// Another voter's row changed: the others should know before the next regular ping.
     hurry: bool,
@@ -112,7 +133,7 @@ pub(crate) struct Mesh {
     learners: BTreeSet<NodeId>,
     /// Nodes with a connection, in whichever direction.
     present: BTreeSet<NodeId>,
-    /// Whose turn it is to pass on a frame for a node that is no member here.
+    /// Whose turn it is to pass on a frame for a node to which this one keeps no connection.
     turn: usize,
 }
 
@@ -125,11 +146,10 @@ impl Mesh {
             me,
             dark_after,
             ping_every,
-            peers: BTreeMap::new(),
-            rows: BTreeMap::new(),
+            peers: Vec::new(),
             voter: false,
             version: 0,
-            told: BTreeSet::new(),
+            told: Vec::new(),
             last_ping: None,
             hurry: false,
             learners: BTreeSet::new(),
@@ -158,89 +178,103 @@ impl Mesh {
     /// The present voters. Others are reached directly or not at all.
     pub(crate) fn set_voters(&mut self, voters: &[NodeId]) {
         self.voter = voters.contains(&self.me);
-        let others = || voters.iter().filter(|id| **id != self.me);
-        self.peers.retain(|id, _| voters.contains(id));
-        for id in others() {
-            self.peers.entry(*id).or_default();
+        self.peers.retain(|peer| voters.contains(&peer.id));
+        for &id in voters.iter().filter(|id| **id != self.me) {
+            if self.peer(id).is_none() {
+                self.peers.push(Peer { id, heard: None, spoke: None, pinged: None, row: None });
+            }
         }
-        self.rows.retain(|id, _| voters.contains(id));
+        self.peers.sort_unstable_by_key(|peer| peer.id);
+    }
+
+    fn peer(&self, id: NodeId) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.id == id)
+    }
+
+    fn peer_mut(&mut self, id: NodeId) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.id == id)
     }
 
     /// A frame came from this node on its direct link. A relayed frame counts for the voter
     /// that passed it on, and proves nothing about who wrote it.
     pub(crate) fn heard(&mut self, from: NodeId, now: Moment) {
-        if let Some(link) = self.peers.get_mut(&from) {
-            link.heard = link.heard.max(Some(now));
+        if let Some(peer) = self.peer_mut(from) {
+            peer.heard = peer.heard.max(Some(now));
         }
     }
 
     /// A frame other than a ping goes to this node on its direct link.
     pub(crate) fn spoke(&mut self, to: NodeId, now: Moment) {
-        if let Some(link) = self.peers.get_mut(&to) {
-            link.spoke = Some(now);
+        if let Some(peer) = self.peer_mut(to) {
+            peer.spoke = Some(now);
         }
     }
 
     /// A ping came from this node on its direct link.
-    pub(crate) fn on_ping(&mut self, from: NodeId, rows: Rows, now: Moment) {
+    pub(crate) fn on_ping(&mut self, from: NodeId, rows: &Rows, now: Moment) {
         self.heard(from, now);
-        if !self.voter || !self.peers.contains_key(&from) {
+        if !self.voter || self.peer(from).is_none() {
             return;
         }
         // One row per voter is all that an honest ping has.
-        for row in rows.0.into_iter().take(self.peers.len() + 1) {
+        for row in rows.0.iter().take(self.peers.len() + 1) {
             if row.version > LARGEST_VERSION {
                 continue;
             }
             if row.node == self.me {
                 // From before a restart: get ahead of it, or nobody would believe the new rows.
                 self.version = self.version.max(row.version);
-            } else if self.peers.contains_key(&row.node) {
+            } else {
                 self.take(row, now);
             }
         }
     }
 
-    fn take(&mut self, row: Row, now: Moment) {
-        let Row { node, version, hears } = row;
-        let hears: BTreeSet<NodeId> =
-            hears.into_iter().filter(|id| *id == self.me || self.peers.contains_key(id)).collect();
-        let before = self.rows.get(&node);
-        if before.is_some_and(|before| before.version >= version) {
+    fn take(&mut self, row: &Row, now: Moment) {
+        let Some(at) = self.peers.iter().position(|peer| peer.id == row.node) else { return };
+        if self.peers[at].row.as_ref().is_some_and(|before| before.version >= row.version) {
             return;
         }
-        self.hurry |= before.is_some_and(|before| before.hears != hears);
-        self.rows.insert(node, Known { version, hears, moved: now });
+        let known = |id: &NodeId| *id == self.me || self.peer(*id).is_some();
+        let mut hears: Vec<NodeId> = row.hears.iter().copied().filter(known).collect();
+        hears.sort_unstable();
+        hears.dedup();
+        let row = Known { version: row.version, hears, moved: now };
+        let before = self.peers[at].row.replace(row);
+        let changed = before.is_some_and(|before| {
+            self.peers[at].row.as_ref().is_some_and(|row| row.hears != before.hears)
+        });
+        self.hurry |= changed;
     }
 
     /// Pings to send now, each on the direct link whatever [`Mesh::route`] says: they are how a
     /// dark link is found to be alive again.
     pub(crate) fn pings_due(&mut self, now: Moment) -> Vec<(NodeId, Rows)> {
         // The first look at the clock: whoever has not been heard yet counts as heard now.
-        for link in self.peers.values_mut() {
-            link.heard.get_or_insert(now);
+        for peer in &mut self.peers {
+            peer.heard.get_or_insert(now);
         }
         if !self.voter || self.peers.is_empty() || now < self.ping_at(now) {
             return Vec::new();
         }
-        let hears = self.hears(now);
+        let hears: Vec<NodeId> = self.hears(now).collect();
         let news = self.hurry || hears != self.told;
         self.version = self.version.saturating_add(1).min(LARGEST_VERSION);
         self.told.clone_from(&hears);
         self.last_ping = Some(now);
         self.hurry = false;
-        let own = Row { node: self.me, version: self.version, hears };
-        let others = self.rows.iter().map(|(node, known)| Row {
-            node: *node,
-            version: known.version,
-            hears: known.hears.clone(),
-        });
-        let rows = Rows(core::iter::once(own).chain(others).collect());
+        let mut rows = Vec::with_capacity(self.peers.len() + 1);
+        rows.push(Row { node: self.me, version: self.version, hears });
+        rows.extend(self.peers.iter().filter_map(|peer| {
+            let Known { version, hears, .. } = peer.row.as_ref()?;
+            Some(Row { node: peer.id, version: *version, hears: hears.clone() })
+        }));
+        let rows = Rows(Arc::new(rows));
         let mut pings = Vec::with_capacity(self.peers.len());
-        for (id, link) in &mut self.peers {
-            if news || !link.is_busy(self.ping_every, now) {
-                link.pinged = Some(now);
-                pings.push((*id, rows.clone()));
+        for peer in &mut self.peers {
+            if news || !peer.is_busy(self.ping_every, now) {
+                peer.pinged = Some(now);
+                pings.push((peer.id, rows.clone()));
             }
         }
         pings
@@ -249,8 +283,7 @@ impl Mesh {
     /// When the next ping is due: soon after a change, regularly otherwise.
     fn ping_at(&self, now: Moment) -> Moment {
         let Some(last) = self.last_ping else { return Moment::default() };
-        let hears = self.peers.keys().filter(|id| !self.is_dark(**id, now));
-        let hurry = self.hurry || !hears.eq(&self.told);
+        let hurry = self.hurry || !self.hears(now).eq(self.told.iter().copied());
         last + if hurry { self.ping_every / HURRY } else { self.ping_every }
     }
 
@@ -263,41 +296,44 @@ impl Mesh {
         let Some(last) = self.last_ping else { return Some(Moment::default()) };
         let ping = self.ping_at(last);
         // A peer that goes dark before that is told about at once.
-        let going_dark = self.told.iter().filter_map(|id| self.peers.get(id)?.heard);
+        let told = self.peers.iter().filter(|peer| self.told.contains(&peer.id));
+        let Some(going_dark) = told.filter_map(|peer| peer.heard).min() else { return Some(ping) };
         let soonest = last + self.ping_every / HURRY;
-        let dark =
-            going_dark.map(|at| (at + self.dark_after + Duration::from_nanos(1)).max(soonest));
-        Some(dark.fold(ping, Moment::min))
+        let dark = going_dark + self.dark_after + Duration::from_nanos(1);
+        Some(ping.min(dark.max(soonest)))
     }
 
-    fn is_dark(&self, peer: NodeId, now: Moment) -> bool {
-        let heard = self.peers.get(&peer).and_then(|link| link.heard);
-        heard.is_some_and(|at| now.since(at) > self.dark_after)
+    fn is_dark(&self, peer: &Peer, now: Moment) -> bool {
+        peer.heard.is_some_and(|at| now.since(at) > self.dark_after)
     }
 
-    fn hears(&self, now: Moment) -> BTreeSet<NodeId> {
-        self.peers.keys().filter(|id| !self.is_dark(**id, now)).copied().collect()
+    fn hears(&self, now: Moment) -> impl Iterator<Item = NodeId> {
+        self.peers.iter().filter(move |peer| !self.is_dark(peer, now)).map(|peer| peer.id)
     }
 
     /// How to send a frame of this node's own to another node.
     pub(crate) fn route(&self, to: NodeId, now: Moment) -> Route {
-        if !self.voter || !self.peers.contains_key(&to) {
-            return Route::Direct;
-        }
+        let Some(peer) = self.peer(to).filter(|_| self.voter) else { return Route::Direct };
         let reaches = match self.fresh(to, now) {
             Some(row) => row.hears.contains(&self.me),
-            None => !self.is_dark(to, now),
+            None => !self.is_dark(peer, now),
         };
         if reaches {
             return Route::Direct;
         }
-        let way = self.peers.keys().find(|via| **via != to && self.leads_to(**via, to, now));
-        way.map_or(Route::Dark, |via| Route::Via(*via))
+        let mut others = self.peers.iter().map(|peer| peer.id).filter(|via| *via != to);
+        let way = others.find(|via| self.leads_to(*via, to, now));
+        way.map_or(Route::Dark, Route::Via)
     }
 
-    /// Through whom to send to a node that is no member as far as this one knows: somebody who
-    /// is connected, each in turn, since any of them may lack the way or the knowledge too.
+    /// Through whom to send, besides directly, to a node with which this one keeps no connection
+    /// as far as it knows: somebody who is connected, each in turn, since any of them may lack
+    /// the way or the knowledge too. Such a node has become a member, or got its vote, while
+    /// this one was away.
     pub(crate) fn way_to_stranger(&mut self, to: NodeId) -> Option<NodeId> {
+        if self.peer(to).is_some() || (self.voter && self.learners.contains(&to)) {
+            return None;
+        }
         let others = self.present.iter().filter(|id| **id != to);
         let count = others.clone().count();
         self.turn = self.turn.wrapping_add(1);
@@ -315,19 +351,20 @@ impl Mesh {
     }
 
     fn fresh(&self, node: NodeId, now: Moment) -> Option<&Known> {
-        self.rows.get(&node).filter(|row| now.since(row.moved) <= self.dark_after * 2)
+        let row = self.peer(node)?.row.as_ref();
+        row.filter(|row| now.since(row.moved) <= self.dark_after * 2)
     }
 
     /// Whether this node, having got a frame that is not for it, may pass it on: once, from
     /// another member to another voter. `relayed` frames have used up their hop.
     pub(crate) fn may_relay(&self, from: NodeId, to: NodeId, relayed: bool) -> bool {
-        let from_member = self.peers.contains_key(&from) || self.learners.contains(&from);
-        self.voter && !relayed && from != to && from_member && self.peers.contains_key(&to)
+        let from_member = self.peer(from).is_some() || self.learners.contains(&from);
+        self.voter && !relayed && from != to && from_member && self.peer(to).is_some()
     }
 }
 
-impl Link {
-    /// Whether other frames keep this link alive in both directions, and the last ping is recent
+impl Peer {
+    /// Whether other frames keep its link alive in both directions, and the last ping is recent
     /// enough to do without one now.
     fn is_busy(&self, ping_every: Duration, now: Moment) -> bool {
         let within = |at: Option<Moment>, limit| at.is_some_and(|at| now.since(at) < limit);

@@ -22,6 +22,17 @@ pub enum RaftRole {
     Member,
 }
 
+/// How far a replica is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The term.
+    pub term: u64,
+    /// Index up to which it knows the log to be committed.
+    pub committed: u64,
+    /// Index up to which its ledger has applied the log.
+    pub applied: u64,
+}
+
 /// One node as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {

@@ -114,7 +114,8 @@ pub(crate) enum Event {
     At {
         who: Who,
         life: u32,
-        what: Happening,
+        /// Boxed: the queue moves its events about.
+        what: Box<Happening>,
     },
     /// A timer rings.
     Wake {
@@ -132,7 +133,7 @@ pub(crate) enum Event {
         life: u32,
     },
     /// A write arrives at a resource.
-    Write(Write),
+    Write(Box<Write>),
     /// A cut ends, or a flapping link changes.
     Mend(u64),
     Flap(u64),
@@ -146,6 +147,12 @@ pub(crate) enum Event {
     Audit,
     /// Something goes wrong.
     Trouble,
+}
+
+impl Event {
+    pub(crate) fn at(who: Who, life: u32, what: Happening) -> Self {
+        Self::At { who, life, what: Box::new(what) }
+    }
 }
 
 struct Entry<E> {

@@ -1,6 +1,7 @@
 //! Meshes joined by links that may be cut in either direction.
 
 use super::*;
+use std::collections::BTreeMap;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -39,7 +40,7 @@ impl Net {
                 for (to, rows) in pings {
                     let open = !self.cut.contains(&(from.get(), to.get()));
                     if let Some(mesh) = self.meshes.get_mut(&to).filter(|_| open) {
-                        mesh.on_ping(from, rows, self.now);
+                        mesh.on_ping(from, &rows, self.now);
                     }
                 }
             }
@@ -198,14 +199,26 @@ fn the_way_to_a_stranger_is_through_everybody_else_in_turn() {
 }
 
 #[test]
+fn two_learners_are_strangers_and_a_voter_is_one_to_nobody() {
+    let mut mesh = Mesh::new(id(1), MS * 150, MS * 50);
+    mesh.arrived(id(2), Moment::from_nanos(1));
+    mesh.set_members(&[id(2), id(3)], &[id(1), id(4)]);
+    assert_eq!(mesh.way_to_stranger(id(4)), Some(id(2)), "two learners keep no connection");
+    assert_eq!(mesh.way_to_stranger(id(3)), None, "a learner dials every voter");
+    mesh.set_members(&[id(1), id(2)], &[id(4)]);
+    assert_eq!(mesh.way_to_stranger(id(4)), None, "a voter dials every member");
+}
+
+#[test]
 fn damaged_rows_change_nothing() {
     let mut net = Net::new(3);
     net.run(500);
     let now = net.now;
     let mesh = net.meshes.get_mut(&id(1)).expect("known");
-    let row = |node, version| Row { node: id(node), version, hears: BTreeSet::new() };
-    mesh.on_ping(id(2), Rows(vec![row(1, u64::MAX), row(3, u64::MAX), row(7, 5)]), now);
-    mesh.on_ping(id(8), Rows(vec![row(3, 1 << 40)]), now);
+    let row = |node, version| Row { node: id(node), version, hears: Vec::new() };
+    let ping = |rows| Rows(Arc::new(rows));
+    mesh.on_ping(id(2), &ping(vec![row(1, u64::MAX), row(3, u64::MAX), row(7, 5)]), now);
+    mesh.on_ping(id(8), &ping(vec![row(3, 1 << 40)]), now);
     net.run(500);
     assert_eq!(net.route(1, 3), Route::Direct);
     assert!(net.meshes[&id(1)].version < 1 << 30);

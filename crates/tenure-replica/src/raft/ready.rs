@@ -36,6 +36,14 @@ pub(crate) struct Ready {
     pub(crate) standing: Option<Standing>,
 }
 
+impl Ready {
+    fn is_empty(&self) -> bool {
+        let Self { persist, messages, install, committed, barriers, standing } = self;
+        let lists = messages.is_empty() && committed.is_empty() && barriers.is_empty();
+        lists && persist.is_none() && install.is_none() && standing.is_none()
+    }
+}
+
 impl Consensus {
     /// The next round of output, or nothing. Call again until there is nothing: after every
     /// input, before the next one.
@@ -46,9 +54,13 @@ impl Consensus {
                 || self.made.is_some()
                 || self.writes.has_released()
                 || self.hard_state_is_due();
-            let ready = if pending { self.collect(more) } else { Ready::default() };
+            if !pending {
+                self.settle();
+                return None;
+            }
+            let ready = self.collect(more);
             self.settle();
-            if ready != Ready::default() {
+            if !ready.is_empty() {
                 return Some(ready);
             }
             if !more {

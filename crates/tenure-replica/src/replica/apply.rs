@@ -156,6 +156,7 @@ impl Replica {
     pub(super) fn members_changed(&mut self) {
         let membership = self.consensus.membership();
         self.mesh.set_members(&membership.voters, &membership.learners);
+        self.voters = membership.voters;
     }
 
     /// Makes a snapshot when the log has grown or somebody needs one. True when it did.

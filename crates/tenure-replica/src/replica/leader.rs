@@ -181,6 +181,8 @@ impl Replica {
         let short = sessions.iter().any(|id| lease(*id).is_some_and(|ttl| ttl < patient));
         let hurry = short || sessions.is_empty();
         leading.rounds.ask(Question { from, number, sessions }, hurry);
+        // What this node asks itself is taken in when everything else is done for now.
+        self.begin_round(now, false);
     }
 
     pub(super) fn on_dead(

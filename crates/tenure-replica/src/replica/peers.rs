@@ -48,7 +48,7 @@ impl Replica {
                     self.outputs.push_back(Output::Stop { why });
                 }
             }
-            PeerBody::Ping(rows) => self.mesh.on_ping(from, rows, now.moment),
+            PeerBody::Ping(rows) => self.mesh.on_ping(from, &rows, now.moment),
             PeerBody::Wish { request, at, wish } => self.on_wish(from, request, at, wish),
             PeerBody::Declined { request, refusal } => self.refuse(request, &refusal),
             PeerBody::Confirm { number, sessions } => self.on_confirm(from, number, sessions, now),
@@ -74,11 +74,8 @@ impl Replica {
         };
         self.mesh.spoke(hop, now.moment);
         let frame = self.frame(dst, body, now);
-        // The shell may have no connection to whom the ledger does not know; a frame that
-        // arrives twice does no harm.
-        if self.ledger.members().get(dst).is_none()
-            && let Some(hop) = self.mesh.way_to_stranger(dst)
-        {
+        // A frame that arrives twice does no harm.
+        if let Some(hop) = self.mesh.way_to_stranger(dst) {
             self.outputs.push_back(Output::Send { to: hop, frame: frame.clone() });
         }
         self.outputs.push_back(Output::Send { to: hop, frame });
@@ -103,8 +100,7 @@ impl Replica {
         if !led || !self.consensus.promotable() {
             return;
         }
-        let voters = self.consensus.membership().voters;
-        if self.takeover.begin(peer, self.config.id, &voters, proven, now.moment) {
+        if self.takeover.begin(peer, self.config.id, &self.voters, proven, now.moment) {
             self.consensus.forget_leader(peer);
             self.note_role(now);
         }

@@ -152,11 +152,11 @@ impl Law {
         }
     }
 
-    pub(crate) fn node_stands(&mut self, now: u64, node: &Node, moment: tenure_core::Moment) {
+    pub(crate) fn node_stands(&mut self, now: u64, node: &Node) {
         let Some(replica) = &node.replica else { return };
-        let status = replica.status(moment);
-        self.logs.committed(now, node.id, status.committed, status.term);
-        self.state.applied(now, node, status.applied);
+        let position = replica.position();
+        self.logs.committed(now, node.id, position.committed, position.term);
+        self.state.applied(now, node, position.applied);
     }
 
     /// A node applied a change. True when it is the first to do so.

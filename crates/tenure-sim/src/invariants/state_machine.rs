@@ -71,7 +71,7 @@ impl StateMachine {
     /// Compares the whole state.
     pub(super) fn look(&mut self, now: u64, node: &Node) {
         let Some(replica) = &node.replica else { return };
-        let index = replica.status(tenure_core::Moment::default()).applied;
+        let index = replica.position().applied;
         let state = hash_bytes(&tenure_replica::encode(replica.ledger()));
         let known = *self.states.entry(index).or_insert(state);
         // A node that joins has no state before its first snapshot.

@@ -213,7 +213,7 @@ impl World {
     fn terms(&self) -> Vec<u64> {
         let members = self.live_members().into_iter();
         let replicas = members.filter_map(|at| self.nodes[at].replica.as_ref());
-        replicas.map(|replica| replica.status(tenure_core::Moment::default()).term).collect()
+        replicas.map(|replica| replica.position().term).collect()
     }
 
     /// Nothing happens any more: no leader changes without a cause.

@@ -74,7 +74,7 @@ impl World {
         let there = self.nodes[line.next_node].host;
         let wait = wait + self.round_trip(self.processes[at].host, there);
         let (who, life) = (Who::Process(at), self.processes[at].life);
-        self.after(wait, Event::At { who, life, what: Happening::Connect });
+        self.after(wait, Event::at(who, life, Happening::Connect));
     }
 
     /// An attempt to connect comes to its end.

@@ -121,7 +121,7 @@ impl World {
     fn dispatch(&mut self, event: Event) {
         match event {
             Event::Arrive { conn, side } => self.arrive(conn, side),
-            Event::At { who, life, what } => self.happen(who, life, what),
+            Event::At { who, life, what } => self.happen(who, life, *what),
             Event::Wake { who, life } => self.wake(who, life),
             Event::Flushed { node, life } => self.flushed(node, life),
             Event::Resume { who, life } => self.resume(who, life),

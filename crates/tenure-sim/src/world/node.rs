@@ -6,7 +6,7 @@ use tenure_core::{
     ElectionName, Incarnation, Moment, NodeId, NodeName, SessionId, WallTime,
     ledger::{Ledger, Members},
 };
-use tenure_replica::{Config, Input, Now, Output, Replica};
+use tenure_replica::{Config, Input, Now, Replica};
 
 use super::{
     World,
@@ -229,7 +229,7 @@ impl World {
         }
         if self.mutated(Mutant::PersistedEarly) {
             let what = Happening::Persisted(number);
-            self.after(0, Event::At { who: Who::Node(at), life, what });
+            self.after(0, Event::at(Who::Node(at), life, what));
         }
     }
 
@@ -323,7 +323,7 @@ impl World {
             }
             let (witness, life) = (Who::Node(at), self.nodes[at].life);
             let what = || Happening::Died { process, node, who };
-            let event = || Event::At { who: witness, life, what: what() };
+            let event = || Event::at(witness, life, what());
             self.after(wait, event());
             if self.chance.permille(self.faults.death_again) {
                 self.counts.add(Kind::DeathAgain);
@@ -343,11 +343,6 @@ impl World {
         }
         self.nodes[at].retired = true;
         self.node_dies(at, false);
-    }
-
-    pub(crate) fn drain(&mut self, at: usize) -> Vec<Output> {
-        let Some(replica) = &mut self.nodes[at].replica else { return Vec::new() };
-        std::iter::from_fn(|| replica.poll()).collect()
     }
 
     pub(crate) fn is_peer_conn(&self, conn: u64) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tenure_core::ledger::{Event as Change, EventKind};
 use tenure_core::{ElectionName, NodeId};
-use tenure_replica::{Input, Output, PeerFrame, RaftRole};
+use tenure_replica::{Input, Output, PeerFrame, RaftRole, Replica};
 
 use super::World;
 use crate::{
@@ -15,22 +15,16 @@ use crate::{
 impl World {
     pub(crate) fn node_follow(&mut self, at: usize) {
         let mut quiet = true;
-        loop {
-            let outputs = self.drain(at);
-            if outputs.is_empty() {
-                break;
-            }
+        while let Some(output) = self.nodes[at].replica.as_mut().and_then(Replica::poll) {
             quiet = false;
-            for output in outputs {
-                self.carry_out(at, output);
-            }
+            self.carry_out(at, output);
         }
         if self.nodes[at].replica.is_none() {
             return;
         }
         self.watch_freshness(at);
         if !quiet {
-            self.law.node_stands(self.now, &self.nodes[at], self.node_moment(at));
+            self.law.node_stands(self.now, &self.nodes[at]);
         }
         self.stop_if_told(at);
         self.arm_node(at);

@@ -62,7 +62,7 @@ impl World {
         let leads = |at: &usize| self.nodes[*at].leads;
         let terms = |at: &usize| {
             let replica = self.nodes[*at].replica.as_ref();
-            replica.map_or(0, |replica| replica.status(tenure_core::Moment::default()).term)
+            replica.map_or(0, |replica| replica.position().term)
         };
         (0..self.nodes.len()).filter(leads).max_by_key(terms).unwrap_or(0)
     }

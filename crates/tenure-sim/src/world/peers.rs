@@ -79,7 +79,7 @@ impl World {
             self.node_with(peer).map_or(self.nodes[at].host, |there| self.nodes[there].host);
         let wait = wait + self.round_trip(self.nodes[at].host, there);
         let (who, life) = (Who::Node(at), self.nodes[at].life);
-        self.after(wait, Event::At { who, life, what: Happening::Dial(peer) });
+        self.after(wait, Event::at(who, life, Happening::Dial(peer)));
     }
 
     fn is_wanted(&self, at: usize, peer: NodeId) -> bool {

@@ -347,7 +347,7 @@ impl World {
 
     pub(crate) fn plan_act(&mut self, at: usize, wait: u64, act: Act) {
         let (who, life) = (Who::Process(at), self.processes[at].life);
-        self.after(wait, Event::At { who, life, what: Happening::Act(act) });
+        self.after(wait, Event::at(who, life, Happening::Act(act)));
     }
 
     pub(crate) fn token_shown(&self, node: usize, election: &ElectionName) -> Option<Token> {

@@ -51,10 +51,10 @@ impl World {
             self.counts.add(Kind::TwiceWritten);
             self.after(
                 late + MS + self.chance.clone().below(1000 * MS),
-                Event::Write(write.clone()),
+                Event::Write(Box::new(write.clone())),
             );
         }
-        self.after(MS + late, Event::Write(write));
+        self.after(MS + late, Event::Write(Box::new(write)));
     }
 
     pub(crate) fn write_arrives(&mut self, write: &Write) {

@@ -50,7 +50,7 @@ impl Net {
             return;
         }
         match frame.body {
-            Body::Ping(rows) => node.mesh.on_ping(link, rows, now),
+            Body::Ping(rows) => node.mesh.on_ping(link, &rows, now),
             Body::Raft(message) => {
                 let outcome = node.consensus.as_mut().expect("alive").step(message);
                 if let Err(error) = outcome {
