@@ -134,6 +134,11 @@ pub(crate) enum Event {
     },
     /// A write arrives at a resource.
     Write(Box<Write>),
+    /// A cut ends that two nodes' connections did not outlive.
+    Severed {
+        cut: u64,
+        nodes: (usize, usize),
+    },
     /// A cut ends, or a flapping link changes.
     Mend(u64),
     Flap(u64),

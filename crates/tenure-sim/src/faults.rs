@@ -119,6 +119,8 @@ kinds! {
     Evicted = "leader evicted",
     /// An operator evicted a leader with a ban.
     Banned = "leader evicted with a ban",
+    /// An operator evicted a leader whose node missed that for a moment.
+    EvictedUnseen = "leader evicted behind its node's back",
     /// An operator paused an election.
     ElectionPaused = "election paused",
     /// An operator resumed an election.
@@ -233,7 +235,7 @@ pub(crate) struct Faults {
 }
 
 /// Kinds that are made from time to time, with their usual weight.
-const TROUBLES: [(Kind, u32); 32] = [
+const TROUBLES: [(Kind, u32); 33] = [
     (Kind::Cut, 6),
     (Kind::OneWay, 6),
     (Kind::Deaf, 3),
@@ -261,6 +263,7 @@ const TROUBLES: [(Kind, u32); 32] = [
     (Kind::Unreserved, 1),
     (Kind::Evicted, 5),
     (Kind::Banned, 3),
+    (Kind::EvictedUnseen, 3),
     (Kind::ElectionPaused, 2),
     (Kind::ElectionResumed, 3),
     (Kind::QuorumMoved, 4),

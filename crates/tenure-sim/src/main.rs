@@ -4,7 +4,10 @@
 mod args;
 mod hunts;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use args::{Args, USAGE};
 use tenure_sim::{Outcome, run, run_store};
@@ -41,12 +44,15 @@ fn one(seed: u64, args: &Args) -> bool {
 }
 
 fn show(outcome: &Outcome) {
-    print!("{}", outcome.trace);
-    let Outcome { seed, events, hash, .. } = outcome;
-    println!("seed {seed}: {events} events, hash {hash:016x}");
-    match &outcome.violation {
-        Some(violation) => println!("BROKEN: {violation}"),
-        None => println!("all invariants held"),
-    }
-    println!("replay: {}", outcome.replay());
+    let Outcome { seed, events, hash, trace, .. } = outcome;
+    let verdict = match &outcome.violation {
+        Some(violation) => format!("BROKEN: {violation}"),
+        None => String::from("all invariants held"),
+    };
+    let replay = outcome.replay();
+    // Whoever reads the trace may have seen enough of it.
+    let _ = write!(
+        io::stdout(),
+        "{trace}seed {seed}: {events} events, hash {hash:016x}\n{verdict}\nreplay: {replay}\n"
+    );
 }

@@ -8,13 +8,17 @@ use tenure_core::ledger::{Command, Ledger, SessionEnd};
 use tenure_core::{NodeId, SessionId, WallTime};
 use tenure_replica::{PeerBody, PeerFrame, Persist, RaftMessage, Restored, decode, encode};
 
+/// Declares planted bugs, each with its name on the command line and who may catch it.
 macro_rules! mutants {
-    ($($(#[$doc:meta])* $mutant:ident = $name:literal by $($invariant:literal)|+,)*) => {
-        /// A planted bug.
+    (
+        $(#[$about:meta])* $kind:ident:
+        $($(#[$doc:meta])* $mutant:ident = $name:literal by $($invariant:literal)|+,)*
+    ) => {
+        $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Mutant { $($(#[$doc])* $mutant,)* }
+        pub enum $kind { $($(#[$doc])* $mutant,)* }
 
-        impl Mutant {
+        impl $kind {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$mutant,)*];
 
@@ -29,11 +33,20 @@ macro_rules! mutants {
             pub fn caught_by(self) -> &'static [&'static str] {
                 match self { $(Self::$mutant => &[$($invariant),+],)* }
             }
+
+            /// The one of that name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|mutant| mutant.as_str() == name)
+            }
         }
     };
 }
+pub(crate) use mutants;
 
 mutants! {
+    /// A bug planted around the quorum.
+    Mutant:
     /// A renewal is acknowledged by whoever believes to lead the quorum, without asking it.
     RenewedWithoutRound = "renewed-without-round" by "lease_respected" | "one_holder",
     /// The lease counts from the receipt of the acknowledgement.
@@ -102,12 +115,6 @@ mutants! {
 }
 
 impl Mutant {
-    /// The mutant of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|mutant| mutant.as_str() == name)
-    }
-
     /// What a shell with this bug writes instead.
     pub(crate) fn alter_unit(self, unit: &mut Persist) {
         match self {

@@ -1,6 +1,9 @@
 //! One seed: one run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+};
 
 use crate::{faults::Counts, invariants::Violation, mutant::Mutant, world::World};
 
@@ -66,22 +69,31 @@ impl Outcome {
     }
 }
 
-/// Runs one seed; with `readable`, the trace is kept.
-#[must_use]
-pub fn run(seed: u64, mutant: Option<Mutant>, readable: bool) -> Outcome {
-    let mut world = World::new(seed, mutant, readable);
-    let start = world.now;
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let (violation, ending) = match ended {
+/// What was broken, and what a run that ended well gave. A panic of a machine under test is a
+/// finding like any other.
+pub(crate) fn judged<T>(
+    ended: thread::Result<Result<T, Violation>>,
+    at: u64,
+) -> (Option<Violation>, Option<T>) {
+    match ended {
         Ok(Ok(ending)) => (None, Some(ending)),
         Ok(Err(violation)) => (Some(violation), None),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
             let why = format!("panic: {}", text.unwrap_or("without words"));
-            (Some(Violation { invariant: "machine_runs", at: world.now, why }), None)
+            (Some(Violation { invariant: "machine_runs", at, why }), None)
         }
-    };
+    }
+}
+
+/// Runs one seed; with `readable`, the trace is kept.
+#[must_use]
+pub fn run(seed: u64, mutant: Option<Mutant>, readable: bool) -> Outcome {
+    let mut world = World::new(seed, mutant, readable);
+    let start = world.now;
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let (violation, ending) = judged(ended, world.now);
     if violation.is_some() {
         world.show_all();
     }

@@ -11,7 +11,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{Outcome, Violation};
+use crate::{Outcome, run::judged};
 pub use mutant::StoreMutant;
 use world::World;
 
@@ -88,16 +88,7 @@ pub fn run_store(store: Store, seed: u64, mutant: Option<StoreMutant>, readable:
     let mut world = World::new(store, seed, mutant, readable);
     let start = world.now;
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let (violation, recovery) = match ended {
-        Ok(Ok(recovery)) => (None, recovery),
-        Ok(Err(violation)) => (Some(violation), 0),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let why = format!("panic: {}", text.unwrap_or("without words"));
-            (Some(Violation { invariant: "machine_runs", at: world.now, why }), 0)
-        }
-    };
+    let (violation, recovery) = judged(ended, world.now);
     Outcome {
         seed,
         violation,
@@ -108,7 +99,7 @@ pub fn run_store(store: Store, seed: u64, mutant: Option<StoreMutant>, readable:
         grants: world.law.tokens.grants(),
         fenced_off: world.law.fence.refused,
         failover: world.longest_failover,
-        recovery,
+        recovery: recovery.unwrap_or(0),
         bound: world.bound(),
         trace: world.trace.take_lines(),
         planted: mutant.map(StoreMutant::as_str),

@@ -127,6 +127,7 @@ impl World {
             Event::Resume { who, life } => self.resume(who, life),
             Event::Write(write) => self.write_arrives(&write),
             Event::Mend(cut) => self.mend(cut),
+            Event::Severed { cut, nodes } => self.severed(cut, nodes),
             Event::Flap(cut) => self.flap(cut),
             Event::Start(who) => self.start(who),
             Event::FastDisk(node) => self.nodes[node].disk.slow = false,

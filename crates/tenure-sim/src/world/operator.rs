@@ -1,18 +1,19 @@
 //! Operators: hand-overs, evictions, pauses, and changes of the nodes.
 
 use tenure_core::{
-    RequestId,
+    ElectionName, RequestId,
     ledger::{Command, Ledger, Outcome, Role as Vote},
 };
 use tenure_replica::{MemberWish, Wish};
 
 use super::{
-    World,
+    MS, World,
+    net::Close,
     process::{Role, candidate},
     setup::node_name,
 };
 use crate::{
-    event::{Question, Who},
+    event::{Event, Happening, Question, Who},
     faults::Kind,
 };
 
@@ -56,6 +57,12 @@ impl World {
             }
             Kind::Unreserved => Command::CancelReserve { election },
             Kind::Evicted => Command::Evict { election, if_token, ban: None },
+            Kind::EvictedUnseen => {
+                if !self.blind_holder(&election) {
+                    return;
+                }
+                Command::Evict { election, if_token, ban: None }
+            }
             Kind::Banned => {
                 Command::Evict { election, if_token, ban: Some(self.setup.ttl.get() * 2) }
             }
@@ -73,6 +80,44 @@ impl World {
         };
         self.counts.add(kind);
         self.order(Wish::Command(command));
+    }
+
+    /// The node of whoever leads an election misses what the quorum does next: what is on its
+    /// way between it and the quorum's leader is lost, too soon made up for to be noticed.
+    fn blind_holder(&mut self, election: &ElectionName) -> bool {
+        let Some(holder) = self.candidates().find(|at| self.believes(*at, election)) else {
+            return false;
+        };
+        let conn = self.processes[holder].line.conn;
+        let node = conn.and_then(|conn| self.net.other(conn, Who::Process(holder)));
+        let Some(Who::Node(node)) = node.map(|end| end.who) else { return false };
+        let leads = |node: &super::Node| node.replica.is_some() && node.leads;
+        let Some(leader) = self.nodes.iter().position(leads) else { return false };
+        let (a, b) = (self.nodes[node].host, self.nodes[leader].host);
+        if a == b {
+            return false;
+        }
+        let cut = self.cut(vec![(a, b), (b, a)]);
+        let heartbeat = u64::try_from(self.setup.heartbeat.as_nanos()).unwrap_or(MS);
+        let lasts = MS + self.chance.below(2 * heartbeat);
+        self.after(lasts, Event::Severed { cut, nodes: (leader, node) });
+        true
+    }
+
+    /// A cut ends, and the connections of two nodes with it.
+    pub(crate) fn severed(&mut self, cut: u64, (one, other): (usize, usize)) {
+        let (one, other) = (Who::Node(one), Who::Node(other));
+        let calm = self.calm;
+        let between = |conn: &&super::net::Conn| {
+            conn.ends.iter().all(|end| end.open && (end.who == one || end.who == other))
+        };
+        let all = self.net.conns.iter().filter(|(_, conn)| between(conn));
+        let conns: Vec<u64> = all.map(|(id, _)| *id).filter(|_| !calm).collect();
+        for conn in conns {
+            self.close(one, conn, Close::Reset);
+            self.happen(one, self.life(one), Happening::Down { conn });
+        }
+        self.mend(cut);
     }
 
     /// Whether every voter that the cluster counts on has its disk, and no change of the nodes
@@ -122,8 +167,8 @@ impl World {
         let node = &mut self.nodes[at];
         node.disk = super::disk::Disk::default();
         if self.mutant == Some(crate::mutant::Mutant::LostDiskOldId) {
-            let wait = self.chance.below(1000 * super::MS);
-            self.after(wait, crate::event::Event::Start(Who::Node(at)));
+            let wait = self.chance.below(1000 * MS);
+            self.after(wait, Event::Start(Who::Node(at)));
             return;
         }
         node.retired = true;

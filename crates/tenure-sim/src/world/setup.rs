@@ -79,7 +79,7 @@ impl Setup {
             heartbeat,
             election_timeout,
             patience: Duration::from_secs(chance.pick(&[2, 5])),
-            snapshot_every: chance.pick(&[5, 20, 100, 4096]),
+            snapshot_every: chance.pick(&[1, 5, 20, 100, 4096]),
             log_tail: chance.pick(&[0, 3, 512]),
             together: chance.pick(&[0, 500, 1000]),
             one_machine: chance.percent(10),
@@ -129,13 +129,7 @@ impl World {
     /// A world whose whole future follows from the seed.
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>, readable: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let mut setup = Setup::draw(&mut chance);
-        if mutant == Some(Mutant::InstallUntold) {
-            // Snapshots must reach nodes that never ceased to know, or the word that goes out
-            // when they know again hides the bug.
-            (setup.snapshot_every, setup.log_tail) = (1, 0);
-            setup.election_timeout = setup.heartbeat * 20;
-        }
+        let setup = Setup::draw(&mut chance);
         let faults = Faults::draw(&mut chance);
         let mut world = Self::build(chance, setup, faults, mutant, readable);
         world.after(world.setup.election_ns(), Event::Trouble);

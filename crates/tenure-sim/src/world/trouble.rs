@@ -48,6 +48,7 @@ impl World {
             | Kind::Unreserved
             | Kind::Evicted
             | Kind::Banned
+            | Kind::EvictedUnseen
             | Kind::ElectionPaused
             | Kind::ElectionResumed
             | Kind::QuorumMoved => self.operate(kind),
