@@ -389,6 +389,10 @@ impl Backend for Etcd {
         Box::pin(async move { self.shared.release(&hold).await })
     }
 
+    fn bury(&self, hold: Hold) -> Answer<'_, ()> {
+        Box::pin(self.shared.close(hold.session))
+    }
+
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         Box::pin(async move { self.shared.look(&elections).await })
     }

@@ -295,6 +295,10 @@ impl Backend for Postgres {
         Box::pin(self.0.release(hold, successor))
     }
 
+    fn bury(&self, hold: Hold) -> Answer<'_, ()> {
+        Box::pin(async move { self.0.release(hold, None).await.map(drop) })
+    }
+
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         Box::pin(self.0.look(elections))
     }

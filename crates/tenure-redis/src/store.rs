@@ -240,6 +240,10 @@ impl Backend for Store {
         Box::pin(self.release(hold, successor))
     }
 
+    fn bury(&self, hold: Hold) -> Answer<'_, ()> {
+        Box::pin(async move { self.release(hold, None).await.map(drop) })
+    }
+
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         Box::pin(self.look(elections))
     }

@@ -205,6 +205,23 @@ impl ZooKeeper {
         Ok(())
     }
 
+    /// Deletes the node of somebody else's tenure. Its number is in its path, so a later
+    /// candidacy is another node.
+    async fn remove(&self, hold: &Hold) -> Result<(), StoreError> {
+        let client = self.ensemble.reader().await?;
+        let parent = self.paths.election(&hold.election);
+        persist!(self.ensemble, None, async {
+            for name in self.own_nodes(&client, hold.session, &hold.election).await? {
+                let path = format!("{parent}/{name}");
+                let stat = client.check_stat(&path).await?;
+                if stat.is_some_and(|stat| number(stat.czxid) == hold.token.get()) {
+                    or_gone(client.delete(&path, None).await)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// What an earlier attempt has created. Read after everything that this session has asked
     /// for before: the leader answers `sync` in order.
     pub(crate) async fn own_nodes(
@@ -261,6 +278,10 @@ impl Backend for ZooKeeper {
             }
             Ok(held)
         })
+    }
+
+    fn bury(&self, hold: Hold) -> Answer<'_, ()> {
+        Box::pin(async move { self.remove(&hold).await })
     }
 
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {

@@ -1,11 +1,14 @@
 //! Where a process begins: one elector, one session, any number of campaigns.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use core::time::Duration;
 use tenure_core::{
-    CandidateId, ElectionName, Value,
+    ElectionName,
     backend::{Capabilities, Connect},
-    candidate::Notice,
-    ledger::Standing,
     timing::{Drift, Ttl},
 };
 #[cfg(feature = "quorum")]
@@ -13,11 +16,11 @@ use tenure_quorum::{
     client::{self, Client, ClientOptions, Endpoint},
     node::Node,
 };
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    Error, Leadership, Observer,
-    keeper::{self, Order, Reach, Reached, Running, Setting, Told},
+    Candidate, Election, Error, Observer,
+    keeper::{self, Order, Reach, Reached, Running, Setting},
     system,
 };
 
@@ -64,10 +67,11 @@ impl ElectorBuilder {
         self
     }
 
-    /// Whether a quorum's node on this machine may take this process's death for proof that its
-    /// work has stopped, so that the next one leads at once. Default true. Say false when the
-    /// work runs in other processes, which may live a little longer: then a death is waited out
-    /// like any other silence. Nothing changes for a node in this process.
+    /// Whether others on this machine (a quorum's node, or a candidate at the same store) may
+    /// take this process's death for proof that its work has stopped, so that the next one leads
+    /// at once. Default true. Say false when the work runs in other processes, which may live a
+    /// little longer: then a death is waited out like any other silence. Nothing changes for a
+    /// node in this process. Linux 6.5 or later; a directory (`file://`) always sees a death.
     #[must_use]
     pub fn local_proof(mut self, local_proof: bool) -> Self {
         self.local_proof = local_proof;
@@ -102,7 +106,8 @@ impl ElectorBuilder {
         let process = system::draw_incarnation().map_err(Error::Thread)?;
         let ttl = Ttl::new(self.ttl)?;
         let connect = Connect { url: url.to_owned(), process, ttl, timeout: self.timeout };
-        self.start(Reach::Store(connect)).await
+        let local_proof = self.local_proof;
+        self.start(Reach::Store { connect, local_proof }).await
     }
 
     /// Connects to the first of these endpoints that answers.
@@ -138,7 +143,7 @@ impl ElectorBuilder {
         let ttl = Ttl::new(self.ttl)?;
         let setting = Setting { reach, ttl, drift: self.drift };
         let Running { reached, orders } = keeper::start(setting).await?;
-        Ok(Elector { reached, orders })
+        Ok(Elector { reached, orders, campaigns: Arc::default() })
     }
 }
 
@@ -148,6 +153,8 @@ impl ElectorBuilder {
 pub struct Elector {
     reached: Reached,
     orders: UnboundedSender<Order>,
+    /// Campaigns so far: each has a number of its own.
+    campaigns: Arc<AtomicU64>,
 }
 
 impl Elector {
@@ -181,143 +188,41 @@ impl Elector {
         self.reached.capabilities()
     }
 
-    /// Prepares to contend for an election under a candidate id.
-    pub fn campaign(&self, election: &str, candidate: &str) -> CampaignBuilder {
-        CampaignBuilder {
-            elector: self.clone(),
-            election: election.to_owned(),
-            candidate: candidate.to_owned(),
-            value: String::new(),
-            standing: Standing::default(),
-        }
+    /// One contest. The name, 1 to 255 of `A-Z a-z 0-9 . _ : / @ -`, is checked when something
+    /// is asked of it.
+    pub fn election(&self, name: impl Into<String>) -> Election {
+        Election::new(self.clone(), name.into())
     }
 
-    /// Follows an election without contending.
+    /// Prepares to contend for an election: short for [`Elector::election`] and
+    /// [`Election::candidate`].
+    pub fn campaign(&self, election: &str, candidate: &str) -> Candidate {
+        self.election(election).candidate(candidate)
+    }
+
+    /// Follows an election without contending: short for [`Elector::election`] and
+    /// [`Election::observe`].
     ///
     /// # Errors
-    /// [`Error::Name`] for an impossible name, [`Error::Client`] when no node of a quorum
-    /// answers in time, [`Error::Closed`] when the elector was closed.
+    /// As [`Election::observe`].
     pub async fn observe(&self, election: &str) -> Result<Observer, Error> {
-        Observer::start(&self.reached, &self.orders, ElectionName::new(election)?).await
+        self.election(election).observe().await
+    }
+
+    pub(crate) async fn follow(&self, election: ElectionName) -> Result<Observer, Error> {
+        Observer::start(&self.reached, &self.orders, election).await
+    }
+
+    pub(crate) fn next_campaign(&self) -> u64 {
+        self.campaigns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn order(&self, order: Order) -> Result<(), Error> {
+        self.orders.send(order).map_err(|_| Error::Closed)
     }
 
     /// Leaves everything at once. The work of every tenure must have stopped.
     pub fn close(&self) {
         let _ = self.orders.send(Order::Close);
-    }
-}
-
-/// A campaign that has not begun.
-#[derive(Debug)]
-#[must_use = "a campaign begins with `start`"]
-pub struct CampaignBuilder {
-    elector: Elector,
-    election: String,
-    candidate: String,
-    value: String,
-    standing: Standing,
-}
-
-impl CampaignBuilder {
-    /// What observers are told, for example an address. Default empty.
-    pub fn value(mut self, value: impl Into<String>) -> Self {
-        self.value = value.into();
-        self
-    }
-
-    /// Higher is preferred as successor. Default 0.
-    pub fn priority(mut self, priority: i32) -> Self {
-        self.standing.priority = priority;
-        self
-    }
-
-    /// Higher is preferred among equal priorities, for example a replication position.
-    pub fn rank(mut self, rank: u64) -> Self {
-        self.standing.rank = rank;
-        self
-    }
-
-    /// Begins to contend. Refusals of the store come out of [`Campaign::elected`].
-    ///
-    /// # Errors
-    /// [`Error::Name`] for impossible names, [`Error::Closed`] when the elector was closed.
-    pub fn start(self) -> Result<Campaign, Error> {
-        let election = ElectionName::new(self.election)?;
-        let candidate = CandidateId::new(self.candidate)?;
-        let value = Value::new(self.value)?;
-        let (tell, told) = mpsc::unbounded_channel();
-        let order = Order::Campaign {
-            election: election.clone(),
-            candidate,
-            value,
-            standing: self.standing,
-            tell,
-        };
-        self.elector.orders.send(order).map_err(|_| Error::Closed)?;
-        Ok(Campaign { elector: self.elector, election, told, position: None })
-    }
-}
-
-/// One contest of this process. Dropping it withdraws.
-#[derive(Debug)]
-pub struct Campaign {
-    elector: Elector,
-    election: ElectionName,
-    told: UnboundedReceiver<Told>,
-    position: Option<u32>,
-}
-
-impl Campaign {
-    /// The contest.
-    #[must_use]
-    pub fn election(&self) -> &ElectionName {
-        &self.election
-    }
-
-    /// Place in the order of succession when it joined the queue; the first has 1.
-    #[must_use]
-    pub fn position(&self) -> Option<u32> {
-        self.position
-    }
-
-    /// Waits until this process leads.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] when the store does not let it contend; the campaign is over then.
-    /// [`Error::Left`] after it resigned.
-    ///
-    /// # Cancel safety
-    /// Safe: a grant that arrives meanwhile is given by the next call.
-    pub async fn elected(&mut self) -> Result<Leadership, Error> {
-        loop {
-            match self.told.recv().await.ok_or(Error::Left)? {
-                Told::Elected(leadership) => return Ok(leadership),
-                Told::Notice(Notice::Waiting { position, .. }) => self.position = Some(position),
-                Told::Notice(Notice::Refused { refusal, .. }) => {
-                    return Err(Error::Refused(refusal));
-                }
-                Told::Notice(Notice::Left { .. }) => return Err(Error::Left),
-                Told::Notice(_) => {}
-            }
-        }
-    }
-
-    /// Stops contending and waits until the store knows, or `patience` has passed.
-    pub async fn withdraw(mut self, patience: Duration) {
-        let _ = self.elector.orders.send(Order::Withdraw { election: self.election.clone() });
-        let left = async {
-            while let Some(told) = self.told.recv().await {
-                if matches!(told, Told::Notice(Notice::Left { .. })) {
-                    break;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(patience, left).await;
-    }
-}
-
-impl Drop for Campaign {
-    fn drop(&mut self) {
-        let _ = self.elector.orders.send(Order::Withdraw { election: self.election.clone() });
     }
 }

@@ -5,6 +5,8 @@ use tenure_core::{NameError, backend::ConnectError, ledger::Refusal, timing::Ttl
 #[cfg(feature = "quorum")]
 use tenure_quorum::client::{ClientError, Fate};
 
+use crate::Lost;
+
 /// What can go wrong. Each variant says what became of the lease.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,9 @@ pub enum Error {
     #[cfg(feature = "quorum")]
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Leadership was lost while its work ran.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// The campaign is over: it was withdrawn or resigned. No lease is held.
     #[error("the campaign is over")]
     Left,
@@ -63,6 +68,7 @@ impl Error {
             Self::Name(_)
             | Self::Ttl(_)
             | Self::TtlTooShort { .. }
+            | Self::Lost(_)
             | Self::Left
             | Self::Thread(_)
             | Self::Closed => false,

@@ -9,6 +9,7 @@ mod observers;
 #[cfg(feature = "quorum")]
 mod quorum;
 mod store;
+mod witness;
 
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ use store::StoreLine;
 #[derive(Debug)]
 pub(crate) enum Order {
     Campaign {
+        number: u64,
         election: ElectionName,
         candidate: CandidateId,
         value: Value,
@@ -62,7 +64,9 @@ pub(crate) enum Order {
         token: Token,
         to: CandidateId,
     },
+    /// Of this campaign, not of a later one for the same election.
     Withdraw {
+        number: u64,
         election: ElectionName,
     },
     Observe {
@@ -90,7 +94,11 @@ pub(crate) enum Reach {
     Endpoints(Vec<Endpoint>, ClientOptions),
     #[cfg(feature = "quorum")]
     Node(LocalClient),
-    Store(Connect),
+    Store {
+        connect: Connect,
+        /// The death of this process proves that its work has stopped.
+        local_proof: bool,
+    },
 }
 
 /// What a keeper is started with.
@@ -194,7 +202,7 @@ async fn reached(
         }
         #[cfg(feature = "quorum")]
         Reach::Node(end) => Ok(through(Client::local(end), ttl, drift)),
-        Reach::Store(connect) => {
+        Reach::Store { connect, local_proof } => {
             let backend = stores::connect(&connect).await?;
             let capabilities = backend.capabilities();
             let ttl = capabilities.lease(ttl).map_err(|shortest| Error::TtlTooShort {
@@ -206,7 +214,11 @@ async fn reached(
                 true => drift,
                 false => drift.of_both_sides(),
             };
-            let line = StoreLine::new(Arc::clone(&backend), ttl, connect.timeout);
+            let shared = Arc::clone(&backend);
+            let line = StoreLine::new(shared, ttl, connect.timeout, connect.process);
+            if local_proof {
+                line.show_oneself();
+            }
             let contender = Contender::new(connect.process, ttl, drift);
             Ok((Reached::Store(backend), Line::Store(line.into()), contender))
         }
@@ -268,18 +280,22 @@ impl Keeper {
     fn on_order(&mut self, order: Order) {
         let now = system::moment();
         match order {
-            Order::Campaign { election, candidate, value, standing, tell } => {
+            Order::Campaign { number, election, candidate, value, standing, tell } => {
                 self.line.follow(&election, now);
-                self.contests.add(election.clone(), tell);
+                self.contests.add(election.clone(), number, tell);
                 self.contender.campaign(election, candidate, value, standing, now);
             }
             Order::Stopped { election, token } => self.on_stopped(&election, token, None),
             Order::Transfer { election, token, to } => {
                 self.on_stopped(&election, token, Some(to));
             }
-            Order::Withdraw { election } => {
+            Order::Withdraw { number, election } => {
                 // A leader's `Leadership` must be dropped first; until then it leads on.
-                if self.contender.phase(&election) == Phase::Waiting {
+                // One that is being handed over is left when that is done.
+                let phase = self.contender.phase(&election);
+                if self.contests.is(&election, number)
+                    && matches!(phase, Phase::Waiting | Phase::Stopping)
+                {
                     self.contender.resign(&election, None);
                 }
             }

@@ -2,11 +2,17 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use core::time::Duration;
-use tenure_core::{ElectionName, Moment, Token, candidate::Loss};
+use core::{
+    future::poll_fn,
+    ops::Deref,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tenure_core::{CandidateId, ElectionName, Moment, Token, candidate::Loss};
 use tokio::sync::{mpsc::UnboundedSender, watch};
 
 use crate::{keeper::Order, system};
@@ -47,23 +53,18 @@ pub struct Lost {
     pub loss: Loss,
 }
 
-/// Leadership of one election, from grant to end.
-///
-/// It exists while work may run: dropping it says that the work has stopped. Dropped while it
-/// still holds, it resigns and leaves the contest; dropped after a loss, the campaign contends
-/// again; dropped after [`Leadership::handover_asked`], leadership goes to the successor and
-/// the campaign waits in the queue. The release happens in the background; if it fails, the
-/// lease runs out by itself.
-#[derive(Debug)]
-pub struct Leadership {
-    pub(crate) election: ElectionName,
-    pub(crate) token: Token,
-    pub(crate) validity: Arc<Validity>,
-    pub(crate) hold: watch::Receiver<Hold>,
-    pub(crate) orders: UnboundedSender<Order>,
+/// What may be asked about one tenure, by any task or thread. Cheap to clone; it ends nothing
+/// and keeps nothing: that is what [`Leadership`] is for.
+#[derive(Debug, Clone)]
+pub struct Lead {
+    election: ElectionName,
+    token: Token,
+    validity: Arc<Validity>,
+    hold: watch::Receiver<Hold>,
+    given_up: Arc<AtomicBool>,
 }
 
-impl Leadership {
+impl Lead {
     /// The contest.
     #[must_use]
     pub fn election(&self) -> &ElectionName {
@@ -83,8 +84,11 @@ impl Leadership {
     /// closes that gap.
     ///
     /// # Errors
-    /// [`Lost`] when the lease is lost.
+    /// [`Lost`] when the lease is lost, or was given up.
     pub fn check(&self) -> Result<Token, Lost> {
+        if self.given_up.load(Ordering::Acquire) {
+            return Err(self.lost_by(Loss::Resigned));
+        }
         if let Hold::Lost(loss) = *self.hold.borrow() {
             return Err(self.lost_by(loss));
         }
@@ -97,37 +101,59 @@ impl Leadership {
     /// How long the lease lasts from now if it is never renewed again; none when it is over.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        let now = system::moment();
-        let left = self.validity.get().since(now);
+        let left = self.validity.get().since(system::moment());
         (!left.is_zero()).then_some(left)
     }
 
-    /// Waits until leadership is lost without this process's wish.
+    /// Waits until leadership is lost, or given up.
     ///
     /// # Cancel safety
     /// Safe: nothing is lost when the future is dropped.
     pub async fn lost(&self) -> Lost {
         let mut hold = self.hold.clone();
+        let mut kept = true;
         loop {
             if let Err(lost) = self.check() {
                 return lost;
             }
             let until = self.remaining().unwrap_or_default();
             tokio::select! {
-                changed = hold.changed() => {
-                    if changed.is_err() {
-                        // The thread that renews is gone: the lease runs out.
-                        tokio::time::sleep(until).await;
-                        return self.lost_by(Loss::Expired);
-                    }
-                }
+                // Without the thread that renews, the lease runs out.
+                changed = hold.changed(), if kept => kept = changed.is_ok(),
                 () = tokio::time::sleep(until) => {}
             }
         }
     }
 
-    /// Waits until this leader is asked to hand over: stop the work and drop this value, or
-    /// call [`Leadership::hand_over`].
+    /// Runs work for as long as this process leads. It is never polled after the lease's
+    /// deadline, nor once the tenure is known to be over: then it is dropped where it waits, and
+    /// the loss is the answer.
+    ///
+    /// A single poll cannot be interrupted: work that blocks the thread, or computes for long
+    /// without an `.await`, must ask [`Lead::check`] itself. What the last poll handed to the
+    /// kernel or the network is on its way: only a resource that checks the token refuses it.
+    ///
+    /// # Errors
+    /// [`Lost`], and what the work has done until then is done.
+    ///
+    /// # Cancel safety
+    /// As safe as the work: dropping this drops it.
+    pub async fn protect<T>(&self, work: impl Future<Output = T>) -> Result<T, Lost> {
+        let (mut work, mut lost) = (pin!(work), pin!(self.lost()));
+        poll_fn(|context: &mut Context<'_>| {
+            if let Err(lost) = self.check() {
+                return Poll::Ready(Err(lost));
+            }
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Ok(done));
+            }
+            lost.as_mut().poll(context).map(Err)
+        })
+        .await
+    }
+
+    /// Waits until this leader is asked to hand over: stop the work, then drop the
+    /// [`Leadership`] or call [`Leadership::hand_over`].
     ///
     /// # Cancel safety
     /// Safe: nothing is lost when the future is dropped.
@@ -144,28 +170,73 @@ impl Leadership {
         *self.hold.borrow() == Hold::Asked
     }
 
-    /// Gives up: the work has stopped. Same as dropping the value.
-    pub fn resign(self) {}
-
-    /// Gives up in favour of a candidate; this process stays in the queue. The work has
-    /// stopped. When that candidate is gone, the first in the order of succession is next.
-    pub fn transfer(self, to: tenure_core::CandidateId) {
-        let election = self.election.clone();
-        let _ = self.orders.send(Order::Transfer { election, token: self.token, to });
-    }
-
-    /// Hands over as asked and waits in the queue again. The work has stopped. Same as dropping
-    /// the value after [`Leadership::handover_asked`].
-    pub fn hand_over(self) {}
-
     fn lost_by(&self, loss: Loss) -> Lost {
         Lost { election: self.election.clone(), token: self.token, loss }
     }
 }
 
+/// Leadership of one election, from grant to end.
+///
+/// It exists while work may run: dropping it says that the work has stopped. Dropped while it
+/// still holds, it resigns and leaves the contest; dropped after a loss, the campaign contends
+/// again; dropped after [`Lead::handover_asked`], leadership goes to the successor and the
+/// campaign waits in the queue. The release happens in the background, and [`crate::Campaign`]
+/// tells when the store has confirmed it; if it fails, the lease runs out by itself.
+///
+/// All that can be asked is on [`Lead`], which a task of its own can have a clone of.
+#[derive(Debug)]
+pub struct Leadership {
+    lead: Lead,
+    orders: UnboundedSender<Order>,
+}
+
+impl Leadership {
+    pub(crate) fn new(
+        election: ElectionName,
+        token: Token,
+        validity: Arc<Validity>,
+        hold: watch::Receiver<Hold>,
+        orders: UnboundedSender<Order>,
+    ) -> Self {
+        let lead = Lead { election, token, validity, hold, given_up: Arc::default() };
+        Self { lead, orders }
+    }
+
+    /// A handle for other tasks. It says that the tenure is over as soon as this value is gone.
+    #[must_use]
+    pub fn lead(&self) -> Lead {
+        self.lead.clone()
+    }
+
+    /// Gives up: the work has stopped. Same as dropping the value.
+    pub fn resign(self) {}
+
+    /// Gives up in favour of a candidate; this process stays in the queue. The work has
+    /// stopped. When that candidate is gone, the first in the order of succession is next.
+    pub fn transfer(self, to: CandidateId) {
+        self.lead.given_up.store(true, Ordering::Release);
+        let (election, token) = (self.lead.election.clone(), self.lead.token);
+        let _ = self.orders.send(Order::Transfer { election, token, to });
+    }
+
+    /// Hands over as asked and waits in the queue again. The work has stopped. Same as dropping
+    /// the value after [`Lead::handover_asked`].
+    pub fn hand_over(self) {}
+}
+
+impl Deref for Leadership {
+    type Target = Lead;
+
+    fn deref(&self) -> &Lead {
+        &self.lead
+    }
+}
+
 impl Drop for Leadership {
     fn drop(&mut self) {
-        let election = self.election.clone();
-        let _ = self.orders.send(Order::Stopped { election, token: self.token });
+        // Before it is said, so that no handle says yes when another may lead.
+        self.lead.given_up.store(true, Ordering::Release);
+        let (election, token) = (self.lead.election.clone(), self.lead.token);
+        let _ = self.orders.send(Order::Stopped { election, token });
     }
 }

@@ -1,5 +1,12 @@
 //! Following an election without contending.
 
+use core::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
 use tenure_core::{ElectionName, Sighting};
 #[cfg(feature = "quorum")]
 use tenure_quorum::client::{Watch, Watched};
@@ -78,6 +85,40 @@ impl Observer {
                 }
             },
         }
+    }
+
+    /// The same as a stream; it ends when the elector was closed.
+    #[must_use]
+    pub fn into_stream(self) -> Sightings {
+        Sightings(Some(Box::pin(next(self))))
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = Option<(Sighting, Observer)>> + Send>>;
+
+async fn next(mut observer: Observer) -> Option<(Sighting, Observer)> {
+    let sighting = observer.changed().await?;
+    Some((sighting, observer))
+}
+
+/// Every sighting of an [`Observer`], one after another.
+pub struct Sightings(Option<Next>);
+
+impl fmt::Debug for Sightings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sightings").finish_non_exhaustive()
+    }
+}
+
+impl Stream for Sightings {
+    type Item = Sighting;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Sighting>> {
+        let Some(waits) = &mut self.0 else { return Poll::Ready(None) };
+        let seen = ready!(waits.as_mut().poll(context));
+        let (sighting, observer) = seen.unzip();
+        self.0 = observer.map(|observer| Box::pin(next(observer)) as Next);
+        Poll::Ready(sighting)
     }
 }
 

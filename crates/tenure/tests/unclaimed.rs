@@ -27,3 +27,23 @@ async fn a_grant_that_nobody_takes_is_given_back() {
         while !matches!(within(observer.changed()).await.unwrap().view, View::Vacant) {}
     }
 }
+
+/// An assignment drops the old value after the new one was made: a campaign that is over, or
+/// refused, must not take the next one for the same election with it.
+#[tokio::test]
+async fn a_campaign_that_is_over_does_not_withdraw_the_next_one() {
+    let elector = Elector::connect("mem://successors").await.unwrap();
+    let mut campaign = elector.campaign("demo", "one").start().unwrap();
+    let first = within(campaign.elected()).await.unwrap();
+    first.resign();
+    assert!(within(campaign.elected()).await.is_err(), "left");
+    let holder = Elector::connect("mem://successors").await.unwrap();
+    let mut held = holder.campaign("demo", "two").start().unwrap();
+    let leadership = within(held.elected()).await.unwrap();
+    // It waits, and is not leading when the old one is dropped.
+    campaign = elector.campaign("demo", "three").start().unwrap();
+    let waits = tokio::time::timeout(Duration::from_millis(100), campaign.elected()).await;
+    assert!(waits.is_err(), "{waits:?}");
+    leadership.resign();
+    within(campaign.elected()).await.unwrap();
+}

@@ -30,6 +30,10 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 ///
 /// Several operations may be under way at once: a renewal must never wait for another answer.
 /// Every operation may be repeated, and may take effect after its future was dropped.
+///
+/// **A session that is not renewed must run out.** A contender forgets a session whose end the
+/// store did not confirm, and a process that dies says nothing: what either of them left behind
+/// (a lease, a place in a queue) has to end by itself about a ttl after its last renewal.
 pub trait Backend: fmt::Debug + Send + Sync {
     /// What this store, as configured, can promise.
     fn capabilities(&self) -> &Capabilities;
@@ -55,6 +59,13 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Ends a tenure whose work has stopped, in favour of a candidate if the store can do that.
     /// False when the session did not hold it with this token.
     fn release(&self, hold: Hold, successor: Option<CandidateId>) -> Answer<'_, bool>;
+
+    /// Ends a tenure of another process that is proved dead, as its own release would have done;
+    /// with it may go whatever else that session had. A store that cannot do that does nothing:
+    /// the lease runs out.
+    fn bury(&self, _hold: Hold) -> Answer<'_, ()> {
+        Box::pin(core::future::ready(Ok(())))
+    }
 
     /// How these elections stand, in the same order.
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>>;

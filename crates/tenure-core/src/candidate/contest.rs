@@ -28,7 +28,7 @@ pub enum Phase {
     Lost,
 }
 
-/// How a tenure was lost without the leader's wish.
+/// How a tenure was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// The lease ran out by this process's own clock.
@@ -39,6 +39,9 @@ pub enum Loss {
     Evicted,
     /// The store says that the tenure is over.
     Ended,
+    /// The leader itself gave it up. Nothing tells a contender so: it is for whoever still has
+    /// a handle of that tenure.
+    Resigned,
 }
 
 impl Loss {
@@ -50,6 +53,7 @@ impl Loss {
             Self::SessionGone => "session_gone",
             Self::Evicted => "evicted",
             Self::Ended => "ended",
+            Self::Resigned => "resigned",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::leadership::{Hold, Leadership, Validity};
 
 #[derive(Debug)]
 struct Contest {
+    number: u64,
     tell: UnboundedSender<Told>,
     tenure: Option<(Token, watch::Sender<Hold>)>,
 }
@@ -39,8 +40,13 @@ impl Contests {
         Self { of: BTreeMap::new(), validity, orders }
     }
 
-    pub(super) fn add(&mut self, election: ElectionName, tell: UnboundedSender<Told>) {
-        self.of.insert(election, Contest { tell, tenure: None });
+    pub(super) fn add(&mut self, election: ElectionName, number: u64, tell: UnboundedSender<Told>) {
+        self.of.insert(election, Contest { number, tell, tenure: None });
+    }
+
+    /// Whether it is this campaign that contends.
+    pub(super) fn is(&self, election: &ElectionName, number: u64) -> bool {
+        self.of.get(election).is_some_and(|contest| contest.number == number)
     }
 
     pub(super) fn has(&self, election: &ElectionName) -> bool {
@@ -75,7 +81,7 @@ impl Contests {
                 let (sender, hold) = watch::channel(Hold::Leading);
                 contest.tenure = Some((*token, sender));
                 let validity = Arc::clone(&self.validity);
-                let leadership = Leadership { election, token: *token, validity, hold, orders };
+                let leadership = Leadership::new(election, *token, validity, hold, orders);
                 let _ = contest.tell.send(Told::Elected(leadership));
                 return;
             }

@@ -41,6 +41,9 @@ impl Registrar {
         if self.ttl_of(request, session).is_none() {
             return;
         }
+        if self.supersede(request, election) {
+            return;
+        }
         let entry = self.entry(election);
         if let Some(token) = entry.held_token() {
             let election = election.clone();
@@ -64,6 +67,9 @@ impl Registrar {
         now: Moment,
     ) {
         let Some(ttl) = self.ttl_of(request, session) else { return };
+        if self.entry(&election).held_token() == Some(token) && self.supersede(request, &election) {
+            return;
+        }
         let entry = self.entry(&election);
         if entry.held_token() != Some(token) || entry.ending.is_some() {
             let current = entry.held_token();
@@ -72,6 +78,25 @@ impl Registrar {
         let hold = Hold { session, election: election.clone(), token, ttl };
         entry.ending = Some(Ending::Release { request, hold, successor });
         self.look_after(&election, now);
+    }
+
+    /// An ending that is under way already ends the candidacy as wished: it answers the later
+    /// request too. Refusing that one would make a contender that changes its mind, from
+    /// handing over to leaving, ask again and again until the store has answered.
+    fn supersede(&mut self, request: RequestId, election: &ElectionName) -> bool {
+        let entry = self.entry(election);
+        let Some(Ending::Release { request: older, .. } | Ending::Withdraw { request: older }) =
+            &mut entry.ending
+        else {
+            return false;
+        };
+        let older = core::mem::replace(older, request);
+        // Whoever contended on after the hand-over does not any more.
+        let campaign = entry.campaign.take();
+        for request in [Some(older), campaign].into_iter().flatten() {
+            self.refuse(request, Refusal::NotCandidate { election: election.clone() });
+        }
+        true
     }
 
     pub(super) fn acquired(

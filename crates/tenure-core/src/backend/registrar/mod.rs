@@ -27,6 +27,7 @@ use alloc::{
 use core::time::Duration;
 
 use entry::{Entry, Task};
+use sessions::Closing;
 pub use steps::{Effect, Report, Step};
 use steps::{UnderWay, unsupported};
 use timers::Timers;
@@ -49,6 +50,8 @@ pub struct Registrar {
     timers: Timers,
     /// The session is not open yet; the moment when the store is asked, unless it is being asked.
     opening: Option<(RequestId, Option<Moment>)>,
+    /// Sessions whose end the store has not confirmed.
+    closing: Vec<Closing>,
     under_way: BTreeMap<u64, UnderWay>,
     next_step: u64,
     /// The latest renewal that the store acknowledged and the contender was told of.
@@ -71,6 +74,7 @@ impl Registrar {
             entries: BTreeMap::new(),
             timers: Timers::default(),
             opening: None,
+            closing: Vec::new(),
             under_way: BTreeMap::new(),
             next_step: 1,
             renewed: 0,
@@ -91,7 +95,8 @@ impl Registrar {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         let opening = self.opening.and_then(|(_, at)| at);
-        self.timers.first().into_iter().chain(opening).min()
+        let closing = self.closing.iter().map(|closing| closing.next);
+        self.timers.first().into_iter().chain(opening).chain(closing).min()
     }
 
     /// Whether a request is not answered yet.
@@ -99,7 +104,8 @@ impl Registrar {
     pub fn has_open_requests(&self) -> bool {
         let closing = |step: &UnderWay| matches!(step, UnderWay::Close { .. });
         let waits = |entry: &Entry| entry.ending.is_some();
-        self.under_way.values().any(closing) || self.entries.values().any(waits)
+        let repeats = self.closing.iter().any(|closing| closing.request.is_some());
+        repeats || self.under_way.values().any(closing) || self.entries.values().any(waits)
     }
 
     // Wishes
@@ -206,6 +212,7 @@ impl Registrar {
                 self.run(Step::Open { session, ttl }, UnderWay::Open { request, session });
             }
         }
+        self.repeat_closes(now);
         let mut looks = Vec::new();
         for election in self.timers.take_due(now) {
             self.mind_silence(&election, now);
@@ -227,10 +234,8 @@ impl Registrar {
         }
         match step {
             UnderWay::Open { request, session } => self.opened(request, session, &result, now),
-            UnderWay::Close { request, .. } => {
-                if let Some(request) = request {
-                    self.say(News::Outcome(request, Outcome::Done));
-                }
+            UnderWay::Close { request, session, until } => {
+                self.closed(request, session, until, &result, now);
             }
             UnderWay::Renew { session, renewal, holds } => {
                 if let Ok(Report::Lapsed(lapsed)) = result {

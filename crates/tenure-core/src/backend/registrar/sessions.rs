@@ -14,6 +14,16 @@ use crate::{
     timing::Ttl,
 };
 
+/// A session whose end is asked for again.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) request: Option<RequestId>,
+    session: SessionId,
+    /// It has run out by then.
+    until: Moment,
+    pub(super) next: Moment,
+}
+
 impl Registrar {
     pub(super) fn ttl_of(&mut self, request: RequestId, session: SessionId) -> Option<Ttl> {
         let ttl = self.session.filter(|(current, _)| *current == session).map(|(_, ttl)| ttl);
@@ -39,7 +49,7 @@ impl Registrar {
             self.refuse(old, Refusal::NoSession { session });
         }
         if let Some(old) = supersedes {
-            self.run(Step::Close { session: old }, UnderWay::Close { request: None });
+            self.ask_to_close(None, old, now + self.patience);
         }
         self.session = Some((session, ttl));
         self.opening = Some((request, Some(now)));
@@ -74,7 +84,38 @@ impl Registrar {
             self.opening = None;
             self.forsake(session, now);
         }
-        self.run(Step::Close { session }, UnderWay::Close { request: Some(request) });
+        self.ask_to_close(Some(request), session, now + self.patience);
+    }
+
+    fn ask_to_close(&mut self, request: Option<RequestId>, session: SessionId, until: Moment) {
+        self.run(Step::Close { session }, UnderWay::Close { request, session, until });
+    }
+
+    /// A session whose end is not confirmed would hold up everybody until it runs out; after
+    /// that there is nothing to close any more.
+    pub(super) fn closed(
+        &mut self,
+        request: Option<RequestId>,
+        session: SessionId,
+        until: Moment,
+        result: &Result<Report, StoreError>,
+        now: Moment,
+    ) {
+        let next = now + self.retry;
+        if matches!(result, Err(StoreError::Unavailable { .. })) && next < until {
+            self.closing.push(Closing { request, session, until, next });
+        } else if let Some(request) = request {
+            self.say(News::Outcome(request, Outcome::Done));
+        }
+    }
+
+    pub(super) fn repeat_closes(&mut self, now: Moment) {
+        for closing in core::mem::take(&mut self.closing) {
+            match closing.next <= now {
+                true => self.ask_to_close(closing.request, closing.session, closing.until),
+                false => self.closing.push(closing),
+            }
+        }
     }
 
     pub(super) fn gone(&mut self, session: SessionId, now: Moment) {

@@ -3,7 +3,9 @@
 use alloc::{string::String, vec::Vec};
 
 use super::super::{Bid, Hold, Holding, News};
-use crate::{CandidateId, ElectionName, RequestId, SessionId, ledger::Refusal, timing::Ttl};
+use crate::{
+    CandidateId, ElectionName, Moment, RequestId, SessionId, ledger::Refusal, timing::Ttl,
+};
 
 /// What the shell must do.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +91,8 @@ pub(super) enum UnderWay {
     },
     Close {
         request: Option<RequestId>,
+        session: SessionId,
+        until: Moment,
     },
     Renew {
         session: SessionId,

@@ -1,13 +1,14 @@
 //! What the registrar says, step by step.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
 
 use super::{Effect, Registrar, Report, Step};
 use crate::{
     CandidateId, ElectionName, Incarnation, Leader, Moment, RequestId, Revision, SessionId, Token,
     Value, WallTime,
-    backend::{Holding, News},
-    ledger::Command,
+    backend::{Holding, News, StoreError},
+    ledger::{Command, Outcome, SessionEnd, Standing},
     timing::Ttl,
 };
 
@@ -57,4 +58,94 @@ fn a_hold_that_nobody_here_asked_for_is_nothing_for_the_contender() {
     assert_eq!(words.len(), 1);
     assert!(words[0].sighting.view.leader().is_some(), "observers are told");
     assert_eq!(words[0].seen, None);
+}
+
+fn outcomes(effects: &[Effect]) -> Vec<(u64, bool)> {
+    let outcome = |effect: &Effect| match effect {
+        Effect::Say(News::Outcome(request, outcome)) => {
+            Some((request.number, *outcome == Outcome::Done))
+        }
+        _ => None,
+    };
+    effects.iter().filter_map(outcome).collect()
+}
+
+/// A registrar whose session is open.
+fn opened(ttl: Ttl, now: Moment) -> (Registrar, SessionId) {
+    let session = SessionId { process: Incarnation::from_random(1), number: 1 };
+    let mut registrar = Registrar::new(ttl);
+    let request = RequestId { process: session.process, number: 1 };
+    registrar.ask(request, Command::OpenSession { session, ttl, supersedes: None }, now);
+    let open = step(&effects(&mut registrar), |step| matches!(step, Step::Open { .. }));
+    registrar.done(open, Ok(Report::Done), now);
+    effects(&mut registrar);
+    (registrar, session)
+}
+
+/// A contender that changes its mind while its hand-over is under way was refused, asked again,
+/// and was refused, as fast as it could, until the store had answered.
+#[test]
+fn a_release_under_way_answers_whoever_wants_to_leave_meanwhile() {
+    let (now, ttl) = (Moment::from_nanos(1), Ttl::MIN);
+    let (mut registrar, session) = opened(ttl, now);
+    let election = ElectionName::new("x").expect("a name of letters");
+    let candidate = CandidateId::new("p").expect("a name of letters");
+    let request = |number| RequestId { process: session.process, number };
+    let campaign = Command::Campaign {
+        session,
+        election: election.clone(),
+        candidate: candidate.clone(),
+        value: Value::default(),
+        standing: Standing::default(),
+    };
+    registrar.ask(request(2), campaign, now);
+    let acquire = step(&effects(&mut registrar), |step| matches!(step, Step::Acquire(_)));
+    let token = Token::new(5);
+    let leader = Leader {
+        id: candidate.clone(),
+        value: Value::default(),
+        token,
+        ttl,
+        since: WallTime::default(),
+    };
+    let holder = Some((session, leader));
+    let holding = Holding { holder, revision: Revision::new(5), position: 1, again: None };
+    registrar.done(acquire, Ok(Report::Stood(Vec::from([holding]))), now);
+    effects(&mut registrar);
+    let transfer = Command::Transfer { session, election: election.clone(), token, to: candidate };
+    registrar.ask(request(3), transfer, now);
+    let release = step(&effects(&mut registrar), |step| matches!(step, Step::Release { .. }));
+    registrar.ask(request(4), Command::Resign { session, election: election.clone(), token }, now);
+    registrar.ask(request(5), Command::Withdraw { session, election }, now);
+    assert_eq!(outcomes(&effects(&mut registrar)), [(3, false), (4, false)]);
+    registrar.done(release, Ok(Report::Released(true)), now);
+    assert_eq!(outcomes(&effects(&mut registrar)), [(5, true)]);
+    assert!(!registrar.has_open_requests());
+}
+
+/// What a close that had no answer leaves behind holds up everybody else until it runs out.
+#[test]
+fn a_close_without_an_answer_is_repeated_until_the_session_has_run_out() {
+    let (begun, ttl) = (Moment::from_nanos(1), Ttl::new(Duration::from_secs(1)).expect("a ttl"));
+    let (mut registrar, session) = opened(ttl, begun);
+    let request = RequestId { process: session.process, number: 2 };
+    let lost = || Err(StoreError::Unavailable { why: String::new() });
+    registrar.ask(request, Command::CloseSession { session, reason: SessionEnd::Closed }, begun);
+    let (mut now, mut asked) = (begun, 0);
+    loop {
+        let said = effects(&mut registrar);
+        if outcomes(&said) == [(2, true)] {
+            break;
+        }
+        assert!(registrar.has_open_requests());
+        let close = step(&said, |step| matches!(step, Step::Close { .. }));
+        asked += 1;
+        registrar.done(close, lost(), now);
+        if let Some(next) = registrar.next_deadline() {
+            now = next;
+            registrar.tick(now);
+        }
+    }
+    assert!(asked > 3 && now <= begun + ttl.get(), "{asked} times until {now:?}");
+    assert!(!registrar.has_open_requests());
 }

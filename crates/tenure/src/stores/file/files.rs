@@ -47,7 +47,12 @@ impl Directory {
         fs::create_dir_all(&path).map_err(told)?;
         // What cannot be written would be noticed only when the first election is won.
         let probe = path.join(format!(".probe-{}", std::process::id()));
-        File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(told)?;
+        File::create(&probe).map_err(told)?;
+        // Another elector of this process may have been faster.
+        match fs::remove_file(&probe) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
+            _ => {}
+        }
         Ok(Self(path))
     }
 
