@@ -120,6 +120,13 @@ fn moto() -> Outcome {
     ))
 }
 
+/// Makes sure that the stores' usual clients can be installed beside ours.
+pub(crate) fn python() -> Outcome {
+    // The module that makes environments is a package of its own; it has no program.
+    let works = quiet(Command::new("python3").args(["-c", "import ensurepip, venv"]));
+    if works { Ok(()) } else { package("python3-venv", "the usual clients are Python's") }
+}
+
 /// While this lives, no package that is installed starts a service: Debian asks this program
 /// before it starts one.
 struct NoServices {

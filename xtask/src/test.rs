@@ -86,6 +86,9 @@ fn steps(args: &TestArgs) -> Vec<Step> {
             &["clippy", "--workspace", "--all-targets", &jobs, "--", "-D", "warnings"],
         ),
     ];
+    if !args.quick {
+        steps.extend(mixes(&jobs));
+    }
     if args.quick {
         // The end-to-end tests are the integration tests of the binary's package.
         steps.push(cargo(
@@ -107,6 +110,20 @@ fn steps(args: &TestArgs) -> Vec<Step> {
         steps.push(cargo("tests", None, &["test", "--workspace", &jobs]));
     }
     steps
+}
+
+/// The library without any store, and with each alone. "All" is what the lints look at. Pairs
+/// add nothing: no code of it asks for two features at once, as `cargo xtask tidy` makes sure,
+/// so what a mix lacks is lacking with one of its features alone, and what clashes in it clashes
+/// when all are on.
+fn mixes(jobs: &str) -> Vec<Step> {
+    let mixes = ["", "quorum", "redis", "etcd", "zookeeper", "postgres"];
+    let check = |mix: &&str| {
+        let features = format!("--features={mix}");
+        let args = ["check", "-q", "-p", "tenure", "--no-default-features", &features, jobs];
+        cargo("features", None, &args)
+    };
+    mixes.iter().map(check).collect()
 }
 
 fn cargo(name: &'static str, env: Option<(&'static str, &'static str)>, args: &[&str]) -> Step {

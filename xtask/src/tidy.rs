@@ -21,6 +21,8 @@ const EDGES: &str = "xtask/crate-edges.txt";
 /// The only place `Cargo.lock` may take a crate from, in two pieces so that
 /// the rule on host names holds for this file too.
 const SOURCE: [&str; 2] = ["registry+https://github.com/rust-lang/crates", ".io-index"];
+/// Where each feature gates its own code only, so that features cannot matter to each other.
+const FACADE: &str = "crates/tenure/src";
 /// Words that have no place in a tracked file, in pieces for the same reason.
 const HOSTS: [[&str; 2]; 14] = [
     ["crates", ".io"],
@@ -154,6 +156,12 @@ fn file_rules(file: &Path, text: &str) -> Vec<String> {
         for word in spelled(&PATHS).filter(|word| line.contains(word)) {
             found.push(format!("{at}: names a path of one machine ({word})"));
         }
+        if file.starts_with(FACADE) && mixes_features(line) {
+            found.push(format!(
+                "{at}: asks for more than one feature, or for the lack of one; the check of the \
+                 mixes relies on that nothing does"
+            ));
+        }
         for word in spelled(&UNFINISHED).filter(|word| source && line.contains(word)) {
             found.push(format!("{at}: contains {word}"));
         }
@@ -166,6 +174,12 @@ fn file_rules(file: &Path, text: &str) -> Vec<String> {
         found.push(format!("{name}: {lines} lines, {LONGEST_FILE} are allowed; split it"));
     }
     found
+}
+
+/// Whether a line's condition is more than one feature that is on.
+fn mixes_features(line: &str) -> bool {
+    let condition = line.contains("cfg(") || line.contains("cfg!(");
+    condition && line.contains("feature") && !line.contains("(feature = ")
 }
 
 fn lock_rules(name: &str, text: &str) -> Vec<String> {
@@ -284,6 +298,20 @@ mod tests {
 
     fn broken(file: &str, text: &str) -> usize {
         file_rules(Path::new(file), text).len()
+    }
+
+    #[test]
+    fn no_code_of_the_library_asks_for_two_features() {
+        for (cfg, rules) in [
+            ("#[cfg(feature = \"redis\")]", 0),
+            ("#[cfg(test)]", 0),
+            ("#[cfg(any(feature = \"redis\", feature = \"etcd\"))]", 1),
+            ("if cfg!(not(feature = \"quorum\")) {}", 1),
+        ] {
+            let text = format!("//! Fine.\n{cfg}\n");
+            assert_eq!(broken("crates/tenure/src/a.rs", &text), rules, "{cfg}");
+            assert_eq!(broken("crates/tenure-cli/src/a.rs", &text), 0, "{cfg}");
+        }
     }
 
     #[test]

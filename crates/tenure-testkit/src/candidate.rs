@@ -58,8 +58,24 @@ impl Candidate {
         id: &str,
         ttl: Duration,
     ) -> io::Result<Self> {
+        Self::start_with(program, url, election, id, ttl, &[])
+    }
+
+    /// The same, with more arguments.
+    ///
+    /// # Errors
+    /// As [`Candidate::start`].
+    pub fn start_with(
+        program: &Path,
+        url: &str,
+        election: &str,
+        id: &str,
+        ttl: Duration,
+        more: &[&str],
+    ) -> io::Result<Self> {
         let mut child = Command::new(program)
             .args([url, election, id, &ttl.as_millis().to_string()])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -9,7 +9,9 @@
 
 pub mod bench;
 pub mod candidate;
+pub mod proxy;
 pub mod servers;
+pub mod stall;
 pub mod suite;
 
 /// Longest wait for anything: a test that gets there has failed.

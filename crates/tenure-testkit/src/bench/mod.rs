@@ -1,22 +1,24 @@
 //! How fast a successor leads, ours and with each store's usual client, side by side.
 //!
-//! Every round goes through all contestants in turn, so that whatever else the machine does
-//! hits all of them alike. Times are from the moment before a signal to the successor's own
-//! word, both by this machine's monotonic clock.
+//! In each round all contestants of a store run at once, and so do the stores, so that whatever
+//! else the machine does hits all of them alike. Times are from the moment before a signal to
+//! the successor's own word, both by this machine's monotonic clock.
 
 mod contestant;
 mod peers;
 mod report;
+mod steady;
 
 use std::{io, time::Duration};
 
 use rustix::process::Signal;
 
-use crate::candidate::Candidate;
+use crate::{PATIENCE, candidate::Candidate};
 
-pub use contestant::Contestant;
+pub use contestant::{Contestant, Kind};
 pub use peers::Peers;
 pub use report::{Report, Row};
+pub use steady::{Meter, Steady, steady};
 
 /// What ends a tenure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +54,8 @@ pub struct Times {
     pub contestant: String,
     /// On which store.
     pub store: String,
-    /// Whether it is ours.
-    pub ours: bool,
+    /// What it is.
+    pub kind: Kind,
     /// What ended the tenures.
     pub end: End,
     /// One for each round that had a successor.
@@ -74,41 +76,48 @@ pub fn run(
 ) -> io::Result<Vec<Times>> {
     let mut times = Vec::new();
     for contestant in contestants {
-        for end in [End::Kill, End::Resign] {
-            times.push(Times {
+        for end in &contestant.ends {
+            let times_of = Times {
                 contestant: contestant.name.clone(),
                 store: contestant.store.clone(),
-                ours: contestant.ours,
-                end,
+                kind: contestant.kind,
+                end: *end,
                 took: Vec::new(),
                 failed: 0,
-            });
+            };
+            times.push((contestant, times_of));
         }
     }
     for round in 0..rounds {
-        for (at, contestant) in contestants.iter().enumerate() {
-            for (which, end) in [End::Kill, End::Resign].into_iter().enumerate() {
-                let times = &mut times[2 * at + which];
-                // Holders die at all phases between two renewals.
-                let phase = ttl.mul_f64(0.25 * f64::from(round % 8) / 8.0);
-                let took = one(contestant, round, end, ttl, phase)?;
-                match took {
-                    Some(took) => times.took.push(took),
-                    None => times.failed += 1,
-                }
-                let took =
-                    took.map_or_else(|| String::from("nobody"), |took| format!("{took:.1?}"));
-                progress(&format!(
-                    "[{}/{rounds}] {:10} {:22} {:8} {took}",
-                    round + 1,
-                    contestant.store,
-                    contestant.name,
-                    end.as_str(),
-                ));
+        // Holders die at moments spread over a whole ttl: whatever their clients' interval of
+        // renewal is, all moments between two renewals come alike.
+        let phase = ttl.mul_f64(f64::from(round % rounds.max(1)) / f64::from(rounds.max(1)));
+        let took: Vec<_> = std::thread::scope(|scope| {
+            let one = |(contestant, times): &(&'_ Contestant, Times)| {
+                let (contestant, end) = ((*contestant).clone(), times.end);
+                scope.spawn(move || one(&contestant, round, end, ttl, phase))
+            };
+            let all: Vec<_> = times.iter().map(one).collect();
+            let gone = || io::Error::other("a thread of the bench has panicked");
+            all.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(gone()))).collect()
+        });
+        for ((contestant, times), took) in times.iter_mut().zip(took) {
+            let took = took?;
+            match took {
+                Some(took) => times.took.push(took),
+                None => times.failed += 1,
             }
+            let took = took.map_or_else(|| String::from("nobody"), |took| format!("{took:.1?}"));
+            progress(&format!(
+                "[{}/{rounds}] {:10} {:22} {:8} {took}",
+                round + 1,
+                contestant.store,
+                contestant.name,
+                times.end.as_str(),
+            ));
         }
     }
-    Ok(times)
+    Ok(times.into_iter().map(|(_, times)| times).collect())
 }
 
 /// One end of one tenure: how long until somebody else said that it leads.
@@ -121,13 +130,17 @@ fn one(
 ) -> io::Result<Option<Duration>> {
     let election = format!("bench-{}-{round}-{}", contestant.tag(), end.as_str().replace(' ', ""));
     let start = |id: &str| -> io::Result<Candidate> {
-        Candidate::start(&contestant.program, &contestant.url, &election, id, ttl)
+        let more: Vec<&str> = contestant.more.iter().map(String::as_str).collect();
+        Candidate::start_with(&contestant.program, &contestant.url, &election, id, ttl, &more)
     };
     let mut holder = start("c0")?;
-    holder.says("elected");
+    // A round that cannot even begin has failed, and is counted so.
+    if holder.says_within("elected", PATIENCE).is_none() {
+        return Ok(None);
+    }
     let waiting = start("c1")?;
-    if contestant.announces {
-        waiting.says("campaigning");
+    if contestant.announces && waiting.says_within("campaigning", PATIENCE).is_none() {
+        return Ok(None);
     }
     // A waiter is in the queue some time after it said that it contends; and the holder has
     // renewed at least once.
@@ -136,6 +149,6 @@ fn one(
         End::Kill => holder.kill(),
         End::Resign => holder.signal(end.signal()),
     };
-    let elected = waiting.says_within("elected", ttl * 6);
+    let elected = waiting.says_within("elected", ttl * 6 + Duration::from_secs(10));
     Ok(elected.map(|line| Duration::from_nanos(line.mono_ns.saturating_sub(begun))))
 }

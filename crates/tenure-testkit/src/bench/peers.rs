@@ -7,10 +7,11 @@ use std::{
     process::Command,
 };
 
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("say.py", include_str!("../../peers/say.py")),
     ("redis_lock.py", include_str!("../../peers/redis_lock.py")),
     ("kazoo_election.py", include_str!("../../peers/kazoo_election.py")),
+    ("etcdctl_elect.py", include_str!("../../peers/etcdctl_elect.py")),
     ("held.py", include_str!("../../peers/held.py")),
 ];
 
@@ -56,6 +57,14 @@ impl Peers {
             self.path("held.py"),
         );
         self.program("etcdctl_lock.sh", &line)
+    }
+
+    /// A program that stands in `etcdctl elect`, whose lease is always 60 s long.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn etcdctl_elect(&self) -> io::Result<PathBuf> {
+        self.python("etcdctl_elect.py")
     }
 
     fn interpreter(&self) -> String {

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use super::{End, Times};
+use super::{End, Kind, Steady, Times};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,12 +36,16 @@ pub struct Report {
     pub ttl_ms: f64,
     /// The lines.
     pub rows: Vec<Row>,
+    /// What a thousand elections cost when nothing happens.
+    pub steady: Vec<Steady>,
     /// What is promised, and whether it holds.
     pub promises: Vec<(String, bool)>,
 }
 
 /// Share of the ttl that the median failover of ours may take.
 const OF_TTL: f64 = 1.05;
+/// How many times faster than a polling client a resignation of ours reaches the next holder.
+const RESIGN: f64 = 10.0;
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
@@ -56,14 +60,16 @@ fn median(times: &Times) -> Option<Duration> {
 impl Report {
     /// Draws the sum.
     #[must_use]
-    pub fn of(all: &[Times], ttl: Duration) -> Self {
+    pub fn of(all: &[Times], steady: Vec<Steady>, ttl: Duration) -> Self {
         let ours = |times: &Times| {
-            let same = |one: &&Times| one.ours && one.store == times.store && one.end == times.end;
+            let same = |one: &&Times| {
+                one.kind == Kind::Ours && one.store == times.store && one.end == times.end
+            };
             all.iter().find(same).and_then(median)
         };
         let ratio = |times: &Times| {
             let (ours, other) = (ours(times)?, median(times)?);
-            (!times.ours).then(|| millis(other) / millis(ours).max(f64::EPSILON))
+            (times.kind != Kind::Ours).then(|| millis(other) / millis(ours).max(f64::EPSILON))
         };
         let row = |times: &Times| Row {
             store: times.store.clone(),
@@ -80,17 +86,27 @@ impl Report {
         let mut promises = Vec::new();
         for (times, row) in all.iter().zip(&rows) {
             let (store, client) = (&row.store, &row.client);
-            match (times.end, times.ours, row.of_ttl, row.times_ours) {
-                (End::Kill, true, share, _) => promises.push((
-                    format!("{store}: a killed holder is succeeded within {OF_TTL} ttl (median)"),
-                    times.failed == 0 && share.is_some_and(|share| share <= OF_TTL),
+            let within = row.of_ttl.is_some_and(|share| share <= OF_TTL) && times.failed == 0;
+            let ratio = row.times_ours;
+            match (times.end, times.kind) {
+                (End::Kill, Kind::Ours | Kind::LeaseOnly) => promises.push((
+                    format!(
+                        "{store}, {client}: a killed holder is succeeded in {OF_TTL} ttl (median)"
+                    ),
+                    within,
                 )),
-                (End::Kill, false, _, Some(ratio)) => promises
-                    .push((format!("{store}: ours is not later than {client}"), ratio >= 1.0)),
-                _ => {}
+                (End::Kill, _) => promises.push((
+                    format!("{store}: after a kill ours is not later than {client}"),
+                    ratio.is_some_and(|ratio| ratio >= 1.0),
+                )),
+                (End::Resign, Kind::Polling) => promises.push((
+                    format!("{store}: after a resignation ours is {RESIGN}x faster than {client}"),
+                    ratio.is_some_and(|ratio| ratio >= RESIGN),
+                )),
+                (End::Resign, _) => {}
             }
         }
-        Self { ttl_ms: millis(ttl), rows, promises }
+        Self { ttl_ms: millis(ttl), rows, steady, promises }
     }
 }
 
@@ -120,6 +136,9 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f, "ttl {:.0} ms; from the signal to the successor's own word", self.ttl_ms)?;
+        for steady in &self.steady {
+            writeln!(f, "{steady}")?;
+        }
         for (promise, holds) in &self.promises {
             writeln!(f, "{} {promise}", if *holds { "holds  " } else { "MISSED " })?;
         }
@@ -131,11 +150,11 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn times(store: &str, ours: bool, end: End, took: &[u64]) -> Times {
+    fn times(store: &str, kind: Kind, end: End, took: &[u64]) -> Times {
         Times {
-            contestant: String::from(if ours { "tenure" } else { "usual" }),
+            contestant: format!("{kind:?}"),
             store: store.to_owned(),
-            ours,
+            kind,
             end,
             took: took.iter().map(|ms| Duration::from_millis(*ms)).collect(),
             failed: 0,
@@ -145,14 +164,16 @@ mod tests {
     #[test]
     fn ratios_are_of_the_same_store_and_end() {
         let all = [
-            times("redis", true, End::Kill, &[1900, 2000, 2090]),
-            times("redis", false, End::Kill, &[2500, 2100, 2400]),
-            times("etcd", true, End::Kill, &[3000]),
+            times("redis", Kind::Ours, End::Kill, &[1900, 2000, 2090]),
+            times("redis", Kind::Polling, End::Kill, &[2500, 2100, 2400]),
+            times("etcd", Kind::LeaseOnly, End::Kill, &[3000]),
+            times("redis", Kind::Ours, End::Resign, &[5]),
+            times("redis", Kind::Polling, End::Resign, &[49]),
         ];
-        let report = Report::of(&all, Duration::from_secs(2));
+        let report = Report::of(&all, Vec::new(), Duration::from_secs(2));
         assert_eq!(report.rows[1].times_ours, Some(1.2));
         assert_eq!(report.rows[0].of_ttl, Some(1.0));
         let held: Vec<_> = report.promises.iter().map(|(_, holds)| *holds).collect();
-        assert_eq!(held, [true, true, false]);
+        assert_eq!(held, [true, true, false, false]);
     }
 }

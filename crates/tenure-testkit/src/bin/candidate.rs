@@ -1,7 +1,8 @@
 //! A candidate in a process of its own: says as lines of JSON what it believes, and when.
 //!
-//! `testkit-candidate URL ELECTION ID TTL_MS`. While it leads it asks its leadership every few
+//! `testkit-candidate URL ELECTION ID TTL_MS [lease-only]`. While it leads it asks its leadership every few
 //! milliseconds whether it may act; the first refusal is told as `lost`. On SIGTERM it resigns.
+//! With `lease-only` nothing but its lease tells of its death.
 
 #![allow(clippy::print_stdout)] // its lines are what it is for
 
@@ -28,12 +29,13 @@ fn say(event: &str, token: u64, acted: u128) {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, election, id, ttl] = arguments.as_slice() else {
-        return Err("usage: testkit-candidate URL ELECTION ID TTL_MS".into());
+    let [url, election, id, ttl, more @ ..] = arguments.as_slice() else {
+        return Err("usage: testkit-candidate URL ELECTION ID TTL_MS [lease-only]".into());
     };
+    let local_proof = !more.iter().any(|word| word == "lease-only");
     let ttl = Duration::from_millis(ttl.parse()?);
     let mut asked_to_end = signal(SignalKind::terminate())?;
-    let elector = Elector::builder().ttl(ttl).connect(url).await?;
+    let elector = Elector::builder().ttl(ttl).local_proof(local_proof).connect(url).await?;
     let mut campaign = elector.campaign(election, id).value(format!("value of {id}")).start()?;
     say("campaigning", 0, 0);
     loop {

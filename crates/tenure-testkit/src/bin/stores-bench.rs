@@ -10,15 +10,19 @@ use std::{
 };
 
 use tenure_testkit::{
-    bench::{Contestant, Peers, Report, run},
-    servers::{Etcd, Postgres, Redis, ZooKeeper},
+    bench::{Contestant, End, Kind, Meter, Peers, Report, Steady, run, steady},
+    proxy::Proxy,
+    servers::{Etcd, Postgres, Redis, ZooKeeper, four_letters},
 };
 
-/// Everything that takes part, and the servers that must live as long.
+/// Everything that takes part, and what must live as long.
 struct Field {
     contestants: Vec<Contestant>,
-    _servers: Vec<Box<dyn std::any::Any>>,
+    meters: Vec<Meter>,
 }
+
+/// Lease while a thousand elections are held.
+const STEADY_TTL: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,14 +43,24 @@ fn bench(arguments: &[String]) -> Result<bool, Box<dyn Error>> {
     let (rounds, ttl) = (rounds.parse()?, Duration::from_millis(ttl.parse()?));
     let dir = tempfile::tempdir()?;
     eprintln!("installing the usual clients, starting the servers");
-    let field = assemble(dir.path(), ttl, only)?;
+    let field = assemble(dir.path(), only)?;
     let times = run(&field.contestants, rounds, ttl, |line| eprintln!("{line}"))?;
-    let report = Report::of(&times, ttl);
+    let report = Report::of(&times, hold_many(&field.meters)?, ttl);
     match form.as_str() {
         "json" => println!("{}", serde_json::to_string(&report)?),
         _ => print!("{report}"),
     }
     Ok(report.promises.iter().all(|(_, holds)| *holds))
+}
+
+fn hold_many(meters: &[Meter]) -> Result<Vec<Steady>, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut all = Vec::new();
+    for meter in meters {
+        eprintln!("{}: a thousand elections of one process", meter.store);
+        all.push(runtime.block_on(steady(meter, STEADY_TTL))?);
+    }
+    Ok(all)
 }
 
 fn candidate() -> Result<PathBuf, Box<dyn Error>> {
@@ -58,21 +72,35 @@ fn candidate() -> Result<PathBuf, Box<dyn Error>> {
     }
 }
 
-fn assemble(dir: &Path, ttl: Duration, only: &[String]) -> Result<Field, Box<dyn Error>> {
+fn assemble(dir: &Path, only: &[String]) -> Result<Field, Box<dyn Error>> {
+    let known = ["redis", "etcd", "zookeeper", "postgres", "file"];
+    if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!("there is no store {unknown}: {} are known", known.join(", ")).into());
+    }
     let wanted = |store: &str| only.is_empty() || only.iter().any(|name| name == store);
     let candidate = candidate()?;
     let peers = Peers::install(dir)?;
-    let mut contestants = Vec::new();
-    let mut servers: Vec<Box<dyn std::any::Any>> = Vec::new();
-    let mut add = |store: &str, name: &str, program: &Path, url: String| {
-        contestants.push(Contestant {
-            name: name.to_owned(),
-            store: store.to_owned(),
-            ours: name == "tenure",
-            announces: name != "etcdctl lock",
-            program: program.to_owned(),
-            url,
-        });
+    let mut field = Field { contestants: Vec::new(), meters: Vec::new() };
+    let usual = |store: &str, name: &str, kind: Kind, program: &Path, url: &str| Contestant {
+        name: name.to_owned(),
+        store: store.to_owned(),
+        kind,
+        announces: name != "etcdctl lock",
+        program: program.to_owned(),
+        url: url.to_owned(),
+        more: Vec::new(),
+        ends: vec![End::Kill, End::Resign],
+    };
+    let ours = |store: &str, url: &str| {
+        let ours = usual(store, "tenure", Kind::Ours, &candidate, url);
+        let lease_only = Contestant {
+            name: String::from("tenure, lease only"),
+            kind: Kind::LeaseOnly,
+            more: vec![String::from("lease-only")],
+            ends: vec![End::Kill],
+            ..ours.clone()
+        };
+        [ours, lease_only]
     };
     let place = |store: &str| -> std::io::Result<PathBuf> {
         let place = dir.join(store);
@@ -81,36 +109,80 @@ fn assemble(dir: &Path, ttl: Duration, only: &[String]) -> Result<Field, Box<dyn
     };
     if wanted("redis") {
         let redis = Redis::start(&place("redis")?, &[])?;
-        add("redis", "tenure", &candidate, redis.url());
-        add("redis", "redis-py Lock", &peers.python("redis_lock.py")?, redis.url());
-        servers.push(Box::new(redis));
+        let url = redis.url();
+        field.contestants.extend(ours("redis", &url));
+        let program = peers.python("redis_lock.py")?;
+        field.contestants.push(usual("redis", "redis-py Lock", Kind::Polling, &program, &url));
+        field.meters.push(meter("redis", &url, Some(redis.port()), move || {
+            // What scripts call counts as commands too; what clients send is read once.
+            let said = redis.ask(&["INFO", "stats"])?;
+            number(&said, "total_reads_processed:")
+        })?);
     }
     if wanted("etcd") {
         let etcd = Etcd::start(&place("etcd")?, 1)?;
-        let url = etcd.url();
+        let (url, port) = (etcd.url(), etcd.port());
         let plain = url.trim_start_matches("etcd://").to_owned();
-        add("etcd", "tenure", &candidate, url);
-        add("etcd", "etcdctl lock", &peers.etcdctl_lock()?, plain);
-        servers.push(Box::new(etcd));
+        field.contestants.extend(ours("etcd", &url));
+        let lock = peers.etcdctl_lock()?;
+        let lock = usual("etcd", "etcdctl lock", Kind::Usual, &lock, &plain);
+        // It ignores SIGTERM while its command runs, so it does not resign.
+        field.contestants.push(Contestant { ends: vec![End::Kill], ..lock });
+        let elect = peers.etcdctl_elect()?;
+        let elect = usual("etcd", "etcdctl elect", Kind::Usual, &elect, &plain);
+        // Its lease is 60 s long and cannot be set.
+        field.contestants.push(Contestant { ends: vec![End::Resign], ..elect });
+        // The server counts the messages of calls and of streams.
+        field.meters.push(meter("etcd", &url, Some(port), move || etcd.received())?);
     }
     if wanted("zookeeper") {
         let zookeeper = ZooKeeper::start(&place("zookeeper")?, 1)?;
-        let url = zookeeper.url();
+        let (url, port) = (zookeeper.url(), zookeeper.port());
         let hosts = url.trim_start_matches("zk://").to_owned();
-        add("zookeeper", "tenure", &candidate, url);
-        add("zookeeper", "kazoo Election", &peers.python("kazoo_election.py")?, hosts);
-        servers.push(Box::new(zookeeper));
+        field.contestants.extend(ours("zookeeper", &url));
+        let kazoo = peers.python("kazoo_election.py")?;
+        field.contestants.push(usual("zookeeper", "kazoo Election", Kind::Usual, &kazoo, &hosts));
+        field.meters.push(meter("zookeeper", &url, Some(port), move || {
+            let _running = &zookeeper;
+            number(&four_letters(port, "mntr")?.replace('\t', ":"), "zk_packets_received:")
+        })?);
     }
     if wanted("postgres") {
         let postgres = Postgres::start(&[])?;
-        add("postgres", "tenure", &candidate, postgres.url());
-        servers.push(Box::new(postgres));
+        let (url, port) = (postgres.url(), postgres.port());
+        field.contestants.extend(ours("postgres", &url));
+        field.meters.push(meter("postgres", &url, Some(port), move || {
+            let said = postgres.sql("SELECT sum(xact_commit) FROM pg_stat_database")?;
+            number(&said, "")
+        })?);
     }
     if wanted("file") {
-        add("file", "tenure", &candidate, format!("file://{}", place("file")?.display()));
+        let url = format!("file://{}", place("file")?.display());
+        field.contestants.push(usual("file", "tenure", Kind::Ours, &candidate, &url));
+        field.meters.push(meter("file", &url, None, || Ok(0))?);
     }
-    if contestants.is_empty() {
-        return Err(format!("none of the stores {only:?} is known (ttl {ttl:?})").into());
-    }
-    Ok(Field { contestants, _servers: servers })
+    Ok(field)
+}
+
+fn meter(
+    store: &str,
+    url: &str,
+    port: Option<u16>,
+    served: impl Fn() -> std::io::Result<u64> + 'static,
+) -> std::io::Result<Meter> {
+    let proxy = port.map(Proxy::before).transpose()?;
+    let url = match (&proxy, port) {
+        (Some(proxy), Some(port)) => proxy.url(url, port),
+        _ => url.to_owned(),
+    };
+    Ok(Meter { store: store.to_owned(), url, proxy, served: Box::new(served) })
+}
+
+/// The number after a key.
+fn number(said: &str, key: &str) -> std::io::Result<u64> {
+    let after = said.lines().find_map(|line| line.trim().strip_prefix(key));
+    let digits =
+        after.map(|after| after.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let number = digits.and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| std::io::Error::other(format!("no number after {key:?} in {said:?}")))
 }

@@ -130,6 +130,16 @@ impl Etcd {
         }
     }
 
+    /// Messages that the first member has received so far, in calls and in streams.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn received(&self) -> io::Result<u64> {
+        let text = metrics(self.port()).ok_or_else(|| io::Error::other("etcd tells no metrics"))?;
+        let lines = text.lines().filter(|line| line.starts_with("grpc_server_msg_received_total"));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
+
     /// Where the first member listens for clients.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -139,11 +149,17 @@ impl Etcd {
 
 /// A number that a member tells about itself.
 fn metric(port: u16, name: &str) -> Option<u64> {
+    let text = metrics(port)?;
+    let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
+    line.split(' ').nth(1)?.parse().ok()
+}
+
+/// Everything that it tells about itself.
+fn metrics(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
-    line.split(' ').nth(1)?.parse().ok()
+    Some(text)
 }

@@ -71,7 +71,7 @@ impl ZooKeeper {
         let mut settings = format!(
             "tickTime={TICK}\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={}\n\
              clientPortAddress=127.0.0.1\nadmin.enableServer=false\nmaxClientCnxns=0\n\
-             4lw.commands.whitelist=srvr\n",
+             4lw.commands.whitelist=srvr,mntr\n",
             data.display(),
             self.ports[at].client
         );
@@ -120,6 +120,12 @@ impl ZooKeeper {
         servers.join(",")
     }
 
+    /// Where the first server listens for clients.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports[0].client
+    }
+
     /// Sends all servers a signal.
     pub fn signal(&self, signal: Signal) {
         self.servers.iter().flatten().for_each(|server| server.signal(signal));
@@ -150,10 +156,19 @@ impl ZooKeeper {
 
 /// What a server is; none while it serves nobody.
 fn mode(port: u16) -> Option<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    stream.write_all(b"srvr").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
+    let text = four_letters(port, "srvr").ok()?;
     text.lines().find_map(|line| line.strip_prefix("Mode: ").map(str::to_owned))
+}
+
+/// Asks a server with one of its commands of four letters: `srvr` or `mntr`.
+///
+/// # Errors
+/// When it does not answer.
+pub fn four_letters(port: u16, command: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(command.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }

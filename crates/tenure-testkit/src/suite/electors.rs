@@ -2,22 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use tenure::{Campaign, Elector, Leadership, Observer, Token, View};
+use tenure::{Campaign, CandidateId, Elector, Error, Leadership, Observer, Refusal, Token, View};
 
 use super::Store;
 use crate::PATIENCE;
 
-async fn elector(store: &Store) -> Elector {
-    let elector = Elector::builder().ttl(store.ttl).connect(&store.url).await;
-    elector.unwrap_or_else(|error| panic!("{}: {error}", store.url))
+/// An elector, as soon as the store has time for one more.
+pub(super) async fn elector(store: &Store) -> Elector {
+    let begun = Instant::now();
+    loop {
+        match Elector::builder().ttl(store.ttl).connect(&store.url).await {
+            Ok(elector) => return elector,
+            Err(error) if error.is_retryable() && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => panic!("{}: {error}", store.url),
+        }
+    }
 }
 
-fn campaign(elector: &Elector, election: &str, id: &str) -> Campaign {
+pub(super) fn campaign(elector: &Elector, election: &str, id: &str) -> Campaign {
     let campaign = elector.campaign(election, id).value(format!("value of {id}")).start();
     campaign.unwrap_or_else(|error| panic!("{election}: {error}"))
 }
 
-async fn elected(campaign: &mut Campaign) -> Leadership {
+pub(super) async fn elected(campaign: &mut Campaign) -> Leadership {
     let elected = tokio::time::timeout(PATIENCE, campaign.elected()).await;
     let elected = elected.unwrap_or_else(|_| panic!("{} stays vacant", campaign.election()));
     elected.unwrap_or_else(|error| panic!("{}: {error}", campaign.election()))
@@ -107,6 +116,66 @@ pub async fn hand_over_by_resigning(store: &Store) {
         assert!(next.token() > token);
     }
     assert!(best < store.ttl / 4, "the fastest hand-over took {best:?} of {:?}", store.ttl);
+}
+
+/// Leadership goes to the candidate that the leader names, if the store can do that; otherwise
+/// to anybody, and the former leader stays in the queue.
+///
+/// # Panics
+/// When that is not so.
+pub async fn hand_over_to_a_named_candidate(store: &Store) {
+    let (first, second, third) = (elector(store).await, elector(store).await, elector(store).await);
+    let mut one = campaign(&first, "named", "one");
+    let leadership = elected(&mut one).await;
+    let mut others = [campaign(&second, "named", "two"), campaign(&third, "named", "three")];
+    let [two, three] = &mut others;
+    let (waits, too) = tokio::join!(
+        tokio::time::timeout(store.ttl / 4, two.elected()),
+        tokio::time::timeout(store.ttl / 4, three.elected()),
+    );
+    assert!(waits.is_err() && too.is_err(), "several leaders: {waits:?}, {too:?}");
+    let token = leadership.token();
+    let heir = CandidateId::new("three").unwrap_or_else(|error| panic!("{error}"));
+    leadership.transfer(heir);
+    let waits = async {
+        tokio::select! {
+            next = two.elected() => ("two", next),
+            next = three.elected() => ("three", next),
+        }
+    };
+    let next = tokio::time::timeout(PATIENCE, waits).await;
+    let (id, next) = next.unwrap_or_else(|_| panic!("nobody leads after a hand-over"));
+    let next = next.unwrap_or_else(|error| panic!("{error}"));
+    assert!(next.token() > token || first.capabilities().queue, "{} after {token}", next.token());
+    assert!(id == "three" || !first.capabilities().transfer, "{id} leads, three was named");
+    // The former leader is still a candidate.
+    next.resign();
+    drop(others);
+    assert!(elected(&mut one).await.check().is_ok());
+}
+
+/// Two processes that contend under one id are two: one of them leads or is refused, the other
+/// waits, and neither takes the other's tenure for its own.
+///
+/// # Panics
+/// When that is not so.
+pub async fn duplicates_never_lead_together(store: &Store) {
+    let (first, second) = (elector(store).await, elector(store).await);
+    let mut one = campaign(&first, "twins", "same");
+    let leadership = elected(&mut one).await;
+    let mut two = campaign(&second, "twins", "same");
+    match tokio::time::timeout(store.ttl, two.elected()).await {
+        // It waits, like any other.
+        Err(_) => {}
+        Ok(Err(Error::Refused(Refusal::DuplicateCandidate { .. }))) => {
+            two = campaign(&second, "twins", "other");
+        }
+        Ok(other) => panic!("the same id twice: {other:?}"),
+    }
+    assert!(leadership.check().is_ok(), "{:?}", leadership.check());
+    let token = leadership.token();
+    leadership.resign();
+    assert!(elected(&mut two).await.token() != token);
 }
 
 /// A candidate that withdraws is not elected any more, and holds nobody up.

@@ -3,17 +3,27 @@
 //! Each takes the URL of a store and contends for elections of its own, so that they can share
 //! one server. [`conforms`] runs all of them.
 
+mod crowds;
 mod electors;
+mod lines;
 mod processes;
 mod servers;
 
 use std::{path::Path, time::Duration};
 
+use crate::stall::{steadily, steadily_async};
+
+pub use crowds::{a_crowd_is_led_by_one, a_thousand_elections_on_one_session};
 pub use electors::{
-    hand_over_by_resigning, many_elections, observers_follow, only_one_of_many_leads,
-    tokens_rise_over_tenures, withdrawing_leaves_the_queue,
+    duplicates_never_lead_together, hand_over_by_resigning, hand_over_to_a_named_candidate,
+    many_elections, observers_follow, only_one_of_many_leads, tokens_rise_over_tenures,
+    withdrawing_leaves_the_queue,
 };
-pub use processes::{killed_holder_is_succeeded, paused_holder_notices_first, resigns_on_request};
+pub use lines::a_bad_line_makes_no_second_leader;
+pub use processes::{
+    a_proved_death_is_succeeded_at_once, killed_holder_is_succeeded, paused_holder_notices_first,
+    resigns_on_request,
+};
 pub use servers::{never_two_leaders_through, silent_store_costs_the_lease};
 
 /// What the suite needs to know about a store.
@@ -29,20 +39,53 @@ pub struct Store {
     pub shared: bool,
 }
 
+/// Runs a scenario of the suite as often as the machine makes it necessary.
+macro_rules! steady {
+    ($store:expr; $($scenario:ident),+) => {
+        $(steadily_async($store.ttl, |_| {
+            let store = $store.clone();
+            async move { $scenario(&store).await }
+        })
+        .await;)+
+    };
+}
+
 /// Runs the whole suite. `program` is `env!("CARGO_BIN_EXE_testkit-candidate")`.
 ///
 /// # Panics
 /// When the store does not conform.
 pub async fn conforms(store: &Store, program: &Path) {
-    only_one_of_many_leads(store).await;
-    tokens_rise_over_tenures(store).await;
-    hand_over_by_resigning(store).await;
-    withdrawing_leaves_the_queue(store).await;
-    observers_follow(store).await;
-    many_elections(store).await;
+    steady!(store;
+        only_one_of_many_leads, tokens_rise_over_tenures, hand_over_by_resigning,
+        hand_over_to_a_named_candidate, withdrawing_leaves_the_queue, observers_follow,
+        many_elections, duplicates_never_lead_together
+    );
     if store.shared {
-        killed_holder_is_succeeded(store, program);
-        resigns_on_request(store, program);
-        paused_holder_notices_first(store, program);
+        steadily(store.ttl, |attempt| killed_holder_is_succeeded(store, program, attempt));
+        steadily(store.ttl, |attempt| a_proved_death_is_succeeded_at_once(store, program, attempt));
+        steadily(store.ttl, |attempt| resigns_on_request(store, program, attempt));
+        steadily(store.ttl, |attempt| paused_holder_notices_first(store, program, attempt));
     }
+}
+
+/// Runs the part of the suite that needs a server with some room: so many candidates of one
+/// election. `store.ttl` is a lease that lasts while they all start.
+///
+/// # Panics
+/// When the store does not conform.
+pub async fn holds_a_crowd(store: &Store, candidates: usize) {
+    steadily_async(store.ttl, |_| {
+        let store = store.clone();
+        async move { a_crowd_is_led_by_one(&store, candidates).await }
+    })
+    .await;
+}
+
+/// The same with a thousand elections of one candidate, for a store that grants them well within
+/// `store.ttl`.
+///
+/// # Panics
+/// When the store does not conform.
+pub async fn holds_a_thousand(store: &Store) {
+    steady!(store; a_thousand_elections_on_one_session);
 }

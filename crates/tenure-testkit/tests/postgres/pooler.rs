@@ -58,7 +58,7 @@ async fn behind_a_transaction_pooler_elections_hold_and_hints_do_not() {
     only_one_of_many_leads(&store).await;
     tokens_rise_over_tenures(&store).await;
     suite::many_elections(&store).await;
-    killed_holder_is_succeeded(&store, Path::new(env!("CARGO_BIN_EXE_testkit-candidate")));
+    killed_holder_is_succeeded(&store, Path::new(env!("CARGO_BIN_EXE_testkit-candidate")), 1);
     // Nothing of ours is left on the connections that the pooler lends to others.
     let left = server.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'");
     assert_eq!(left.expect("a count"), "0");

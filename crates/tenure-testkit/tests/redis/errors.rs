@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
-    process::Command,
     time::Duration,
 };
 
@@ -13,7 +12,7 @@ use tenure_core::{
     backend::{Bid, Connect, ConnectError, Hold},
     timing::Ttl,
 };
-use tenure_testkit::servers::{Redis, Sentinels, ask, free_port};
+use tenure_testkit::servers::{Certificate, Redis, Sentinels, ask, free_port};
 
 use crate::FLEETING;
 
@@ -223,17 +222,9 @@ async fn loading() {
 #[tokio::test]
 async fn encrypted() {
     let dir = tempfile::tempdir().expect("a directory");
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-keyout", &path("key.pem"), "-out", &path("cert.pem")])
-        .output();
-    let made = made.expect("openssl; apt-get install openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = Certificate::make(dir.path(), "IP:127.0.0.1").expect("a certificate");
     let port = free_port().expect("a port").to_string();
-    let (key, cert) = (path("key.pem"), path("cert.pem"));
+    let (key, cert) = (made.key.display().to_string(), made.certificate.display().to_string());
     let tls =
         ["tls-port", &port, "tls-key-file", &key, "tls-cert-file", &cert, "tls-auth-clients", "no"];
     let (_data, _redis) = start(&tls);
