@@ -103,7 +103,8 @@ mutants! {
     StrangersUnanswered = "strangers-unanswered" by "liveness" | "stability",
     /// A report of a death says whose process it was, not which start of it, so that a late one
     /// ends the tenure of the next.
-    DeathNamesCandidate = "death-names-candidate" by "lease_respected" | "one_holder",
+    DeathNamesCandidate = "death-names-candidate" by
+        "lease_respected" | "one_holder" | "acknowledged",
     /// A node campaigns without asking first whether anybody would vote for it.
     PreVoteOff = "pre-vote-off" by "stability",
     /// A node that starts while the nodes are changed takes two changes into force at once.
