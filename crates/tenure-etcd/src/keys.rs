@@ -92,6 +92,11 @@ impl Keys {
         format!("{}{election}#{lease:016x}.{number}", self.0).into_bytes()
     }
 
+    /// The last slot of its work that was taken. `!` occurs in no election's name either.
+    pub(crate) fn slot(&self, election: &ElectionName) -> Vec<u8> {
+        format!("{}{election}!slot", self.0).into_bytes()
+    }
+
     /// None for a key that no candidate wrote.
     pub(crate) fn parts(&self, key: &[u8]) -> Option<Parts> {
         let key = core::str::from_utf8(key).ok()?.strip_prefix(&self.0)?;

@@ -12,7 +12,7 @@ use std::{
 
 use tenure_core::{
     CandidateId, ElectionName, Revision, SessionId, Token, WallTime,
-    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, StoreError},
+    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, Slot, StoreError},
     timing::Ttl,
 };
 use tokio::task::JoinHandle;
@@ -24,14 +24,16 @@ use crate::{
     keys::{Keys, Record, lease_of},
     sights::Sights,
     wire::{
-        ASCEND, Ask, BY_CREATION, DeleteRequest, GrantRequest, GrantResponse, KeepAliveRequest,
-        KeepAliveResponse, KeyValue, PutRequest, RangeRequest, RangeResponse, RequestOp,
-        RevokeRequest, RevokeResponse, TxnRequest, TxnResponse, path,
+        ASCEND, Ask, BY_CREATION, Compare, DeleteRequest, GrantRequest, GrantResponse,
+        KeepAliveRequest, KeepAliveResponse, KeyValue, MODIFIED, PutRequest, RangeRequest,
+        RangeResponse, RequestOp, RevokeRequest, RevokeResponse, TxnRequest, TxnResponse, path,
     },
 };
 
 /// Operations in one transaction; etcd allows 128 unless told otherwise.
 const BATCH: usize = 100;
+/// Of a change to a slot that somebody else changes at the same time.
+const ATTEMPTS: usize = 16;
 /// Holds whose keys are looked at with each renewal.
 const CHECKED: usize = 64;
 
@@ -97,7 +99,7 @@ impl Shared {
 
     pub(crate) async fn txn(&self, asks: Vec<Ask>) -> Result<TxnResponse, Failure> {
         let success = asks.into_iter().map(RequestOp::from).collect();
-        self.client.call(path::TXN, TxnRequest { success }).await
+        self.client.call(path::TXN, TxnRequest { success, compare: Vec::new() }).await
     }
 
     async fn delete(&self, key: Vec<u8>) -> Result<(), Failure> {
@@ -300,6 +302,38 @@ impl Shared {
         Ok(lapsed)
     }
 
+    /// Whoever has changed the key since it was read keeps this from changing it.
+    async fn take(&self, slot: &Slot) -> Result<Slot, StoreError> {
+        let key = self.keys.slot(&slot.election);
+        for _ in 0..ATTEMPTS {
+            let ask = RangeRequest { key: key.clone(), ..RangeRequest::default() };
+            let answer = self.txn(vec![Ask::Range(ask)]).await.map_err(|failure| failure.told())?;
+            let range = answer.responses.first().and_then(|answer| answer.range.as_ref());
+            let there = range.ok_or_else(strange)?.kvs.first();
+            let before = there.map(|kv| {
+                let text = core::str::from_utf8(&kv.value).ok();
+                text.and_then(|text| Slot::from_text(&slot.election, text)).ok_or_else(strange)
+            });
+            let before = before.transpose()?;
+            let taken = slot.clone().after(before.clone());
+            if before.as_ref() == Some(&taken) {
+                return Ok(taken);
+            }
+            let mod_revision = there.map_or(0, |kv| kv.mod_revision);
+            let compare = vec![Compare { target: MODIFIED, key: key.clone(), mod_revision }];
+            let put =
+                PutRequest { key: key.clone(), value: taken.to_text().into_bytes(), lease: 0 };
+            let success = vec![RequestOp::from(Ask::Put(put))];
+            let ask = TxnRequest { compare, success };
+            let done: Result<TxnResponse, _> = self.client.call(path::TXN, ask).await;
+            if done.map_err(|failure| failure.told())?.succeeded {
+                return Ok(taken);
+            }
+        }
+        let why = format!("somebody else keeps changing the slots of {}", slot.election);
+        Err(StoreError::Refused { why })
+    }
+
     async fn look(self: &Arc<Self>, all: &[ElectionName]) -> Result<Vec<Holding>, StoreError> {
         let mut holdings = Vec::new();
         for elections in all.chunks(BATCH) {
@@ -395,6 +429,10 @@ impl Backend for Etcd {
 
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         Box::pin(async move { self.shared.look(&elections).await })
+    }
+
+    fn take(&self, slot: Slot) -> Answer<'_, Slot> {
+        Box::pin(async move { self.shared.take(&slot).await })
     }
 
     fn follow(&self, election: ElectionName) {

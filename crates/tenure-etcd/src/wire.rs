@@ -170,9 +170,25 @@ pub(crate) struct ResponseOp {
     pub(crate) range: Option<RangeResponse>,
 }
 
-/// Without a condition: all of `success` happens at one revision, or nothing does.
+/// `CompareTarget.MOD`.
+pub(crate) const MODIFIED: i32 = 2;
+
+/// That a key was last changed at this revision; 0 when it must not be there.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Compare {
+    #[prost(int32, tag = "2")]
+    pub(crate) target: i32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) key: Vec<u8>,
+    #[prost(int64, tag = "6")]
+    pub(crate) mod_revision: i64,
+}
+
+/// All of `success` happens at one revision, if all conditions hold, or nothing does.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TxnRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) compare: Vec<Compare>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) success: Vec<RequestOp>,
 }
@@ -181,6 +197,8 @@ pub(crate) struct TxnRequest {
 pub(crate) struct TxnResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<Header>,
+    #[prost(bool, tag = "2")]
+    pub(crate) succeeded: bool,
     #[prost(message, repeated, tag = "3")]
     pub(crate) responses: Vec<ResponseOp>,
 }

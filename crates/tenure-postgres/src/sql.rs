@@ -50,6 +50,9 @@ pub(crate) struct Sql {
     pub(crate) close: String,
     pub(crate) open: String,
     pub(crate) hint: String,
+    pub(crate) take: String,
+    pub(crate) make_slots: String,
+    pub(crate) slots: String,
     pub(crate) server: String,
     pub(crate) allowed: String,
     /// Checked identifiers, so they need no quotes: `schema.table`.
@@ -63,6 +66,7 @@ impl Sql {
     /// Both names are checked: small letters, digits and underscores.
     pub(crate) fn on(schema: &str, table: &str) -> Self {
         let (leases, line) = (format!("{schema}.{table}"), format!("{schema}.{table}_line"));
+        let slots = format!("{schema}.{table}_slots");
         let now = ("EXCLUDED.since", "EXCLUDED.process", "EXCLUDED.session", "EXCLUDED.candidate");
         let seen = ("may.now", "$4", "$5", "$6");
         let fill = |text: &str| {
@@ -78,6 +82,7 @@ impl Sql {
                 .replace("{lineage}", LINEAGE)
                 .replace("{format}", &FORMAT.to_string())
                 .replace("{index}", &format!("{table}_process"))
+                .replace("{slots}", &slots)
                 .replace("{leases}", &leases)
                 .replace("{line}", &line)
         };
@@ -90,11 +95,14 @@ impl Sql {
             close: fill(include_str!("../sql/close.sql")),
             open: fill(include_str!("../sql/open.sql")),
             hint: fill(include_str!("../sql/hint.sql")),
+            take: fill(include_str!("../sql/take.sql")),
+            make_slots: fill(include_str!("../sql/slots.sql")),
             server: fill(include_str!("../sql/server.sql")),
             allowed: fill(include_str!("../sql/allowed.sql")),
             channel: format!("{schema}.{table}"),
             leases,
             line,
+            slots,
         }
     }
 }

@@ -9,7 +9,7 @@ use core::{future::Future, pin::Pin, time::Duration};
 use tenure_core::{
     CandidateId, ElectionName, Incarnation, Leader, Moment, NameError, Revision, SessionId, Token,
     Value, WallTime,
-    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, StoreError},
+    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, Slot, StoreError},
     timing::Ttl,
 };
 use tokio_postgres::{Row, types::Type};
@@ -223,6 +223,33 @@ impl Inner {
         Ok(released?.first().is_some_and(|row| row.get("released")))
     }
 
+    async fn take(&self, slot: Slot) -> Result<Slot, StoreError> {
+        // Older tables have none beside them. Only a leader asks, so nobody makes it meanwhile.
+        let there = "SELECT to_regclass($1) IS NOT NULL AS there";
+        let there = self.work.ask(there, &[(&self.sql.slots, Type::TEXT)]).await?;
+        if !there.first().is_some_and(|row| row.get("there")) {
+            self.work.ask(&self.sql.make_slots, &[]).await?;
+        }
+        let rows = self
+            .work
+            .ask(
+                &self.sql.take,
+                &[
+                    (&self.lock_wait, Type::TEXT),
+                    (&slot.election.as_str(), Type::TEXT),
+                    (&slot.name.as_str(), Type::TEXT),
+                    (&stored(slot.token), Type::INT8),
+                ],
+            )
+            .await?;
+        let row = rows.first().ok_or_else(|| self.damaged())?;
+        let name = Value::new(row.get::<_, &str>("slot")).map_err(|error| {
+            let why = format!("{} holds what is no slot: {error}", self.sql.slots);
+            StoreError::Refused { why }
+        })?;
+        Ok(Slot { name, token: Token::new(unsigned(row.get("token"))), ..slot })
+    }
+
     /// Tells observers of a grant, soon; those that come together go together.
     fn tell(self: &Arc<Self>, election: ElectionName) {
         let mut outbox = locked(&self.outbox);
@@ -301,6 +328,10 @@ impl Backend for Postgres {
 
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         Box::pin(self.0.look(elections))
+    }
+
+    fn take(&self, slot: Slot) -> Answer<'_, Slot> {
+        Box::pin(self.0.take(slot))
     }
 
     // One channel tells of all elections, and the Registrar knows which ones matter.

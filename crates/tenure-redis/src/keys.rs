@@ -35,6 +35,11 @@ impl Keys {
         format!("{}record:{election}", self.tag)
     }
 
+    /// The last slot of its work that was taken: never expires.
+    pub(crate) fn slot(&self, election: &ElectionName) -> String {
+        format!("{}slot:{election}", self.tag)
+    }
+
     /// For whom it is kept.
     pub(crate) fn next(&self, election: &ElectionName) -> String {
         format!("{}next:{election}", self.tag)

@@ -22,6 +22,7 @@ pub(crate) struct Scripts {
     pub(crate) release: Script,
     pub(crate) leave: Script,
     pub(crate) look: Script,
+    pub(crate) take: Script,
 }
 
 impl Scripts {
@@ -33,6 +34,7 @@ impl Scripts {
             release: Script::new(include_str!("../scripts/release.lua")),
             leave: Script::new(include_str!("../scripts/leave.lua")),
             look: Script::new(include_str!("../scripts/look.lua")),
+            take: Script::new(include_str!("../scripts/take.lua")),
         }
     }
 }

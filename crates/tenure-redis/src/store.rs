@@ -9,7 +9,7 @@ use core::{future::Future, pin::Pin, time::Duration};
 use futures_util::future::try_join_all;
 use tenure_core::{
     CandidateId, ElectionName, SessionId,
-    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, StoreError},
+    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, Slot, StoreError},
     timing::Ttl,
 };
 
@@ -141,6 +141,20 @@ impl Store {
         Ok(said == redis::Value::Int(1))
     }
 
+    async fn take(&self, slot: Slot) -> Result<Slot, StoreError> {
+        let live = self.link.live().await?;
+        let mut script = self.scripts.take.prepare_invoke();
+        script.key(self.keys.slot(&slot.election));
+        script.arg(slot.token.get()).arg(slot.name.as_str());
+        let said = self.link.call(&live, &script).await?;
+        self.link.confirm(&live).await?;
+        let text = redis::from_redis_value::<String>(said).ok();
+        text.and_then(|text| Slot::from_text(&slot.election, &text)).ok_or_else(|| {
+            let why = format!("{} is no slot of ours", self.keys.slot(&slot.election));
+            StoreError::Refused { why }
+        })
+    }
+
     /// Ends whatever the session may hold of these.
     async fn leave(
         &self,
@@ -246,6 +260,10 @@ impl Backend for Store {
 
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         Box::pin(self.look(elections))
+    }
+
+    fn take(&self, slot: Slot) -> Answer<'_, Slot> {
+        Box::pin(self.take(slot))
     }
 
     fn follow(&self, election: ElectionName) {

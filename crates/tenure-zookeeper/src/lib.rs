@@ -16,6 +16,7 @@ mod handshake;
 mod hints;
 mod nodes;
 mod queue;
+mod slots;
 mod store;
 mod url;
 mod watches;

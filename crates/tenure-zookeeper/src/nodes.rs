@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! BASE/elections/NAME/SESSION-0000000042    a candidacy: ephemeral, sequential
+//! BASE/slots/NAME                           the last slot of its work that was taken
 //! BASE/sessions/SESSION                     a session: ephemeral, written to by each renewal
 //! ```
 //!
@@ -57,6 +58,14 @@ impl Paths {
 
     pub(crate) fn elections(&self) -> String {
         format!("{}/elections", self.0)
+    }
+
+    pub(crate) fn slots(&self) -> String {
+        format!("{}/slots", self.0)
+    }
+
+    pub(crate) fn slot(&self, election: &ElectionName) -> String {
+        self.election(election).replacen(&self.elections(), &self.slots(), 1)
     }
 
     pub(crate) fn sessions(&self) -> String {

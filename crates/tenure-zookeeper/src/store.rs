@@ -12,7 +12,7 @@ use std::{
 
 use tenure_core::{
     CandidateId, ElectionName, SessionId,
-    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, StoreError},
+    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, Slot, StoreError},
     timing::Ttl,
 };
 use tokio::time::sleep;
@@ -286,6 +286,10 @@ impl Backend for ZooKeeper {
 
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         Box::pin(async move { self.survey(&elections).await })
+    }
+
+    fn take(&self, slot: Slot) -> Answer<'_, Slot> {
+        Box::pin(self.take_slot(slot))
     }
 
     fn follow(&self, election: ElectionName) {

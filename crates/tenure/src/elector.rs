@@ -178,7 +178,7 @@ impl Elector {
     pub fn client(&self) -> Option<&Client> {
         match &self.reached {
             Reached::Quorum(client) => Some(client),
-            Reached::Store(_) => None,
+            Reached::Store(..) => None,
         }
     }
 
@@ -186,6 +186,24 @@ impl Elector {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.reached.capabilities()
+    }
+
+    /// A copy of the kernel's lock by which this process holds an election: with `file://` the
+    /// hold lives as long as any copy is open, so a process that runs the work and inherits one
+    /// keeps the next leader away for as long as it lives. None for other stores, and when this
+    /// process does not hold it. The copy is closed by `exec`. Giving leadership up ends the
+    /// hold, whoever has a copy.
+    ///
+    /// # Errors
+    /// When this process has no descriptor left.
+    pub fn lock_of(
+        &self,
+        election: &ElectionName,
+    ) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
+        match &self.reached {
+            Reached::Store(_, Some(locks)) => locks.copy(election),
+            _ => Ok(None),
+        }
     }
 
     /// One contest. The name, 1 to 255 of `A-Z a-z 0-9 . _ : / @ -`, is checked when something

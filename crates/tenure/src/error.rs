@@ -1,7 +1,12 @@
 //! What can go wrong, and what became of the lease.
 
 use core::time::Duration;
-use tenure_core::{NameError, backend::ConnectError, ledger::Refusal, timing::TtlError};
+use tenure_core::{
+    NameError,
+    backend::{ConnectError, StoreError},
+    ledger::Refusal,
+    timing::TtlError,
+};
 #[cfg(feature = "quorum")]
 use tenure_quorum::client::{ClientError, Fate};
 
@@ -40,6 +45,9 @@ pub enum Error {
     /// Leadership was lost while its work ran.
     #[error(transparent)]
     Lost(#[from] Lost),
+    /// It is not known whether a slot is recorded. Leases last until their own deadline.
+    #[error("it is not known whether the slot is recorded: {0}")]
+    Slot(StoreError),
     /// The campaign is over: it was withdrawn or resigned. No lease is held.
     #[error("the campaign is over")]
     Left,
@@ -58,6 +66,7 @@ impl Error {
         match self {
             #[cfg(feature = "quorum")]
             Self::Client(ClientError::Url { .. } | ClientError::NoEndpoint) => false,
+            Self::Slot(error) => matches!(error, StoreError::Unavailable { .. }),
             Self::Store(error) => matches!(error, ConnectError::Unavailable { .. }),
             #[cfg(feature = "quorum")]
             Self::Client(error) => error.fate() != Fate::Refused,

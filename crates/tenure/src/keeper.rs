@@ -16,7 +16,7 @@ use std::sync::Arc;
 use core::time::Duration;
 use tenure_core::{
     CandidateId, ElectionName, Moment, Sighting, Token, Value,
-    backend::{Backend, Capabilities, Connect, News, Word},
+    backend::{Backend, Capabilities, Connect, News, Slot, StoreError, Word},
     candidate::{Action, Contender, Notice, Phase},
     ledger::Standing,
     timing::{Drift, Ttl},
@@ -68,6 +68,11 @@ pub(crate) enum Order {
     Withdraw {
         number: u64,
         election: ElectionName,
+    },
+    /// A slot of the election's work is to be taken.
+    Take {
+        slot: Slot,
+        reply: oneshot::Sender<Result<Slot, StoreError>>,
     },
     Observe {
         election: ElectionName,
@@ -121,7 +126,7 @@ pub(crate) struct Running {
 pub(crate) enum Reached {
     #[cfg(feature = "quorum")]
     Quorum(Client),
-    Store(Arc<dyn Backend>),
+    Store(Arc<dyn Backend>, Option<stores::Locks>),
 }
 
 impl Reached {
@@ -129,7 +134,7 @@ impl Reached {
         match self {
             #[cfg(feature = "quorum")]
             Self::Quorum(_) => stores::quorum_capabilities(),
-            Self::Store(backend) => backend.capabilities().clone(),
+            Self::Store(backend, _) => backend.capabilities().clone(),
         }
     }
 }
@@ -203,7 +208,7 @@ async fn reached(
         #[cfg(feature = "quorum")]
         Reach::Node(end) => Ok(through(Client::local(end), ttl, drift)),
         Reach::Store { connect, local_proof } => {
-            let backend = stores::connect(&connect).await?;
+            let (backend, locks) = stores::connect(&connect).await?;
             let capabilities = backend.capabilities();
             let ttl = capabilities.lease(ttl).map_err(|shortest| Error::TtlTooShort {
                 store: capabilities.store.clone(),
@@ -220,7 +225,7 @@ async fn reached(
                 line.show_oneself();
             }
             let contender = Contender::new(connect.process, ttl, drift);
-            Ok((Reached::Store(backend), Line::Store(line.into()), contender))
+            Ok((Reached::Store(backend, locks), Line::Store(line.into()), contender))
         }
     }
 }
@@ -305,6 +310,7 @@ impl Keeper {
                 let _ = reply.send(self.observers.add(election));
             }
             Order::Unobserve { election } => self.unfollow(&election),
+            Order::Take { slot, reply } => self.line.take(slot, reply),
             Order::Close => {
                 self.contender.close();
                 self.closed = true;

@@ -12,10 +12,10 @@ use core::{
     task::{Context, Poll},
     time::Duration,
 };
-use tenure_core::{CandidateId, ElectionName, Moment, Token, candidate::Loss};
-use tokio::sync::{mpsc::UnboundedSender, watch};
+use tenure_core::{CandidateId, ElectionName, Moment, Token, Value, backend::Slot, candidate::Loss};
+use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
-use crate::{keeper::Order, system};
+use crate::{Error, keeper::Order, system};
 
 /// Until when the session may be believed in, shared by everything that rides on it: one
 /// atomic, so that a check costs a clock read and a comparison.
@@ -51,6 +51,15 @@ pub struct Lost {
     pub token: Token,
     /// How it was lost.
     pub loss: Loss,
+}
+
+/// Whose a slot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// This leader's: it has the work to do.
+    Ours,
+    /// The same slot, or a later one, was taken by this tenure.
+    Before(Slot),
 }
 
 /// What may be asked about one tenure, by any task or thread. Cheap to clone; it ends nothing
@@ -206,6 +215,29 @@ impl Leadership {
     #[must_use]
     pub fn lead(&self) -> Lead {
         self.lead.clone()
+    }
+
+    /// Takes a slot of this election's work, one tick of a schedule, say: it is recorded with
+    /// the token, durably, unless the same or a later one is. Slots are compared byte by byte,
+    /// as dates like `2026-11-21T05` can be.
+    ///
+    /// The work of a slot that is [`Taken::Ours`] is this leader's to do, and nobody else's ever
+    /// again, also if it crashes at once: at most once, not at least once.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for an impossible slot, [`Error::Slot`] when the store did not say: it may
+    /// be recorded or not. Asking again under the same leadership finds out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it unknown whether the slot is recorded.
+    pub async fn take(&self, slot: &str) -> Result<Taken, Error> {
+        let (reply, taken) = oneshot::channel();
+        let (election, name) = (self.lead.election.clone(), Value::new(slot)?);
+        let slot = Slot { election, name, token: self.lead.token };
+        let order = Order::Take { slot: slot.clone(), reply };
+        self.orders.send(order).map_err(|_| Error::Closed)?;
+        let recorded = taken.await.map_err(|_| Error::Closed)?.map_err(Error::Slot)?;
+        Ok(if recorded == slot { Taken::Ours } else { Taken::Before(recorded) })
     }
 
     /// Gives up: the work has stopped. Same as dropping the value.

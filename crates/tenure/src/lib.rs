@@ -55,12 +55,12 @@ pub use campaign::Campaign;
 pub use election::{Candidate, Election};
 pub use elector::{Elector, ElectorBuilder};
 pub use error::Error;
-pub use leadership::{Lead, Leadership, Lost};
+pub use leadership::{Lead, Leadership, Lost, Taken};
 pub use observer::{Observer, Sightings};
 
 pub use tenure_core::{
     CandidateId, ElectionName, Leader, NameError, Revision, Sighting, Token, Value, View,
-    backend::{Capabilities, ConnectError, Guarantee},
+    backend::{Capabilities, ConnectError, Guarantee, Slot, StoreError},
     candidate::Loss,
     ledger::{Refusal, Standing},
     timing::{Drift, Ttl, TtlError},

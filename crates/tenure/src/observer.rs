@@ -49,7 +49,7 @@ impl Observer {
             Reached::Quorum(client) => {
                 Ok(Self(Source::Quorum(client.watch(vec![election], None).await?)))
             }
-            Reached::Store(_) => {
+            Reached::Store(..) => {
                 let (reply, followed) = oneshot::channel();
                 let order = Order::Observe { election: election.clone(), reply };
                 orders.send(order).map_err(|_| Error::Closed)?;

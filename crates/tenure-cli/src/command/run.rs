@@ -18,8 +18,9 @@ use crate::{
 
 /// Exit codes of `tenure run`: of the family of timeout(1), so that they differ from those of
 /// most commands.
-const EXITS: [(&str, &str); 9] = [
+const EXITS: [(&str, &str); 10] = [
     ("any", "the command's own"),
+    ("0", "also: with --once-per, the slot was taken before, and nothing ran"),
     ("120", "leadership was lost, and the command had stopped in time"),
     ("121", "leadership was lost, and the command had to be killed"),
     ("122", "alarm: the command could not be confirmed dead before the lease was over"),
@@ -44,6 +45,7 @@ const EXITS: [(&str, &str); 9] = [
         ("tenure run billing --peers a=10.0.0.1:7400,b=10.0.0.2:7400,c=10.0.0.3:7400 -- ./worker",
          ""),
         ("tenure run cron --no-wait -E 0 -- ./rotate", "somebody else does it: fine"),
+        ("tenure run rotate --once-per 1h -- ./rotate", "from cron, on every host: one runs it"),
         ("tenure run api --forever --listen 127.0.0.1:4040 -- ./serve", "for a service manager"),
         ("tenure run pool --slots 3 -- ./worker", "three at once, each with a number of its own"),
         ("tenure run billing --dry-run", "the time that there is for each step"),
@@ -120,10 +122,17 @@ pub(crate) struct Who {
     /// Preferred as successor when higher
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) priority: u8,
+    /// Ask a leader of lower priority to hand over (only in a quorum of Tenure nodes)
+    #[arg(long)]
+    pub(crate) preempt: bool,
     /// So many leaders at once: contends for ELECTION/0 to ELECTION/N-1, and keeps the first won
     #[arg(short = 'k', long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) slots: u16,
+    /// Run at most once for each SLOT: a length of time (1h: the UTC hour in which this started),
+    /// or a name, later ones being higher as text (2026-11-21)
+    #[arg(long, value_name = "SLOT", value_parser = run::once_per)]
+    pub(crate) once_per: Option<run::OncePer>,
 }
 
 /// A quorum of the very processes that contend.

@@ -113,6 +113,11 @@ impl Budget {
     pub(crate) fn guard_at(&self, deadline: Moment) -> Moment {
         deadline - self.kill_margin / 2
     }
+
+    /// When the kernel ends the supervisor, and the command with it: all others had their turn.
+    pub(crate) fn fuse_at(&self, deadline: Moment) -> Moment {
+        deadline - self.kill_margin / 4
+    }
 }
 
 fn whole_millis(length: Duration) -> Duration {
@@ -170,13 +175,14 @@ mod tests {
 
         /// Every step comes after the one before, and all of them inside the lease.
         #[test]
-        fn the_steps_are_in_order(ttl in 100u64..20_000, stop in 0u64..20_000, margin in 2u64..5_000) {
+        fn the_steps_are_in_order(ttl in 100u64..20_000, stop in 0u64..20_000, margin in 4u64..5_000) {
             let budget = budget(ttl, stop, margin);
             let sent = Moment::from_nanos(1 << 50);
             let deadline = holder_deadline(sent, budget.ttl, budget.drift);
             let (soft, kill) = (budget.soft_at(deadline), budget.kill_at(deadline));
             prop_assert!(soft <= kill && kill < budget.guard_at(deadline));
-            prop_assert!(budget.guard_at(deadline) < deadline);
+            prop_assert!(budget.guard_at(deadline) <= budget.fuse_at(deadline));
+            prop_assert!(budget.fuse_at(deadline) < deadline);
             if budget.checked().is_ok() {
                 prop_assert!(soft > sent + budget.ttl.renew_interval());
             }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::event::{EventfdFlags, eventfd};
-use tenure::{Campaign, Elector, Error, Leadership};
+use tenure::{Campaign, Elector, Error, Leadership, Slot, Taken};
 use tenure_core::{CandidateId, ElectionName, Moment, Sighting, Token, ledger::Refusal};
 use tenure_quorum::clock;
 use tokio::{
@@ -20,8 +20,14 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::settings::Settings;
-use crate::{command::node::Timing, error::Failure};
+use super::{
+    preempt::{AbortOnDrop, preempt},
+    settings::Settings,
+};
+use crate::{
+    command::node::Timing,
+    error::{Exit, Failure},
+};
 
 /// How long to wait for the store to learn that leadership was given up.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -59,8 +65,10 @@ pub(crate) enum News {
     Connected,
     /// Somebody else leads; the place in the queue.
     Waiting(u32),
-    /// This process leads.
-    Elected(ElectionName, Token),
+    /// This process leads. Whatever keeps the hold alive beyond its death comes along.
+    Elected(ElectionName, Token, Option<OwnedFd>),
+    /// It leads, and somebody has taken the slot before: there is nothing to do.
+    Taken(Slot),
     /// It does not lead any more.
     Lost(&'static str),
     /// It is asked to hand over.
@@ -150,6 +158,17 @@ pub(crate) async fn serve(
             return;
         }
     };
+    if settings.options.who.preempt && elector.client().is_none() {
+        voice.tell(News::Failed(Failure::usage(
+            "--preempt does not work here",
+            format!("{} knows no priorities", elector.capabilities().store),
+            "a quorum of Tenure nodes (--peers, tenure://...) does; or leave --preempt out",
+        )));
+        while orders.recv().await.is_some() {
+            voice.tell(News::Released);
+        }
+        return;
+    }
     voice.tell(News::Connected);
     let watching = tokio::spawn(watch(elector.clone(), settings.election.clone(), voice.clone()));
     let mut side = Side {
@@ -213,7 +232,13 @@ impl Side {
                 self.voice.tell(News::Failed(self.settings.store.failed(&error)));
                 return self.obey(orders).await;
             }
-            match self.wait(orders).await {
+            let preempting = self.settings.options.who.preempt.then(|| {
+                let (elector, election) = (self.elector.clone(), self.settings.election.clone());
+                AbortOnDrop(tokio::spawn(preempt(elector, election, self.candidate.clone())))
+            });
+            let waited = self.wait(orders).await;
+            drop(preempting);
+            match waited {
                 Waited::Elected(slot, leadership) => {
                     let campaign = self.campaigns.swap_remove(slot);
                     // One is enough: the others are for somebody else.
@@ -298,7 +323,7 @@ impl Side {
     async fn hold(&mut self, leadership: Leadership, orders: &mut UnboundedReceiver<Order>) {
         let leadership = Arc::new(leadership);
         self.lease.set(Some(Arc::clone(&leadership)));
-        let news = News::Elected(leadership.election().clone(), leadership.token());
+        let news = self.elected(&leadership).await;
         self.voice.tell(news);
         let (mut lost, mut asked) = (false, false);
         let stay = loop {
@@ -341,6 +366,37 @@ impl Side {
             }
         }
         self.leave().await;
+    }
+
+    /// What comes before the command may know that it leads.
+    async fn elected(&self, leadership: &Leadership) -> News {
+        let election = leadership.election().clone();
+        let lock = match self.elector.lock_of(&election) {
+            Ok(lock) => lock,
+            // Without a copy the command could outlive the hold.
+            Err(error) => {
+                return News::Failed(Failure::io(
+                    "cannot copy the lock",
+                    &error,
+                    "raise ulimit -n",
+                ));
+            }
+        };
+        let taken = match &self.settings.slot {
+            Some(slot) => leadership.take(slot.as_str()).await,
+            None => Ok(Taken::Ours),
+        };
+        match taken {
+            Ok(Taken::Ours) => News::Elected(election, leadership.token(), lock),
+            Ok(Taken::Before(slot)) => News::Taken(slot),
+            Err(error) => News::Failed(Failure::new(
+                Exit::Unavailable,
+                "the slot of --once-per could not be taken, and nothing was started",
+                error,
+                "it may be recorded all the same: then nobody runs it; start it by hand, without \
+                 --once-per, if it must be run",
+            )),
+        }
     }
 
     /// Leaves every queue.

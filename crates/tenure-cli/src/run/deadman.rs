@@ -1,13 +1,25 @@
 //! A thread that only watches the time. It shares nothing with the loop that supervises and
 //! nothing with the async runtime but the deadline itself: when the loop is stuck, in a write
 //! or by a fault of ours, the command is killed all the same.
+//!
+//! And a timer of the kernel's, for when no thread of this process runs at all because it is
+//! stopped, and the front as well: a signal from the kernel kills a stopped process, too, and
+//! the command dies with it.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
+use nix::{
+    sys::{
+        signal::{SigEvent, SigevNotify, Signal},
+        timer::{Expiration, Timer, TimerSetTimeFlags},
+    },
+    time::ClockId as Clock,
+};
 use rustix::{
     thread::clock_nanosleep_absolute,
     time::{ClockId, Timespec},
@@ -81,5 +93,28 @@ pub(crate) fn timespec(at: Moment) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
         tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(0),
+    }
+}
+
+/// Kills this process at a time, unless that is put off. It burns also while this process is
+/// stopped.
+#[derive(Debug)]
+pub(crate) struct Fuse(Timer);
+
+impl Fuse {
+    pub(crate) fn new() -> io::Result<Self> {
+        let signal = SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 };
+        Ok(Self(Timer::new(Clock::CLOCK_BOOTTIME, SigEvent::new(signal))?))
+    }
+
+    /// Sets the time; without one it does not burn. One that is over kills at once.
+    pub(crate) fn set(&mut self, at: Option<Moment>) {
+        // Zero would put it out.
+        let at = at.map_or(Duration::ZERO, |at| Duration::from_nanos(at.as_nanos().max(1)));
+        let set = self.0.set(Expiration::OneShot(at.into()), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+        if let Err(error) = set {
+            // The thread and the front remain.
+            tracing::error!(%error, "cannot set a timer");
+        }
     }
 }

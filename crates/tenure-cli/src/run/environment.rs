@@ -62,6 +62,9 @@ pub(crate) fn prepare(
     if let Some(token) = occasion.token {
         command.env("TENURE_TOKEN", token.to_string());
     }
+    if let Some(slot) = &settings.slot {
+        command.env("TENURE_SLOT", slot.as_str());
+    }
     if let Some(previous) = &occasion.previous {
         command.env("TENURE_PREV_LEADER", previous.as_str());
     }

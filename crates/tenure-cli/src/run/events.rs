@@ -33,13 +33,19 @@ impl Warden {
                     self.input(Input::GiveUp);
                 }
             }
-            News::Elected(election, token) => {
+            News::Elected(election, token, lock) => {
+                self.jobs.lock = lock;
                 (self.election, self.token, self.loss) = (election, Some(token), None);
                 self.report.election = self.election.clone();
                 self.report.tell(&Event::Elected { token });
                 // Nothing left of it means that it is over already, and said so next.
                 let deadline = self.lease.deadline().unwrap_or_default();
                 self.input(Input::Elected(deadline));
+            }
+            News::Taken(slot) => {
+                let (slot, token) = (slot.name.to_string(), slot.token);
+                self.report.tell(&Event::SlotTaken { slot, slot_token: token });
+                self.input(Input::NothingToDo);
             }
             News::Lost(reason) => {
                 self.loss = Some(reason);

@@ -63,6 +63,9 @@ struct Front {
     signals: Signals,
     timer: OwnedFd,
     guard: Option<Guard>,
+    /// A copy of the kernel's lock that keeps others from leading: it is free when this process
+    /// has seen that nothing is left, and not when the warden dies.
+    lock: Option<OwnedFd>,
     manager: Manager,
     terminal: bool,
     output: Output,
@@ -86,7 +89,8 @@ pub(crate) fn run(manager: Manager, output: Output) -> Outcome<u8> {
             .map_err(|error| failed("cannot make a timer", error.into()))?;
     let warden =
         start(theirs, &manager).map_err(|error| failed("cannot start the warden", error))?;
-    let mut front = Front { warden, link, signals, timer, guard: None, manager, terminal, output };
+    let mut front =
+        Front { warden, link, signals, timer, guard: None, lock: None, manager, terminal, output };
     let code = front.watch();
     if front.terminal {
         // The command is gone; the terminal belongs to whoever started this process.
@@ -124,7 +128,7 @@ impl Front {
             }
             loop {
                 match self.link.hear() {
-                    Heard::Message(message, _) => self.on_message(message),
+                    Heard::Message(message, file) => self.on_message(message, file),
                     Heard::Nothing => break,
                     Heard::Closed => {
                         deaf = true;
@@ -134,6 +138,10 @@ impl Front {
             }
             self.act_in_time();
             self.manager.pass_on();
+            if self.manager.asks() {
+                // One that does not answer is given up by the service manager.
+                let _ = self.link.say(&Message::Ask, None);
+            }
             if let Some(end) = self.look_at_children() {
                 return Ok(self.after(end));
             }
@@ -166,18 +174,20 @@ impl Front {
         }
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message, file: Option<OwnedFd>) {
         self.manager.heard();
         match message {
             Message::Armed { until, cgroup } => {
+                self.lock = file.or(self.lock.take());
                 let acted = self.guard.take().is_some_and(|guard| guard.acted);
                 self.guard = Some(Guard { until, cgroup, acted });
             }
-            Message::Disarmed => self.guard = None,
+            Message::Disarmed => (self.guard, self.lock) = (None, None),
             // The shell that waits for this process gets its terminal back, and wakes it later.
             Message::Stopped => _ = kill_process(getpid(), Signal::STOP),
             Message::Notify(text) => self.manager.tell(&text),
-            Message::Hello { .. } | Message::Signal { .. } => {}
+            Message::Alive => {}
+            Message::Hello { .. } | Message::Signal { .. } | Message::Ask => {}
         }
     }
 
@@ -217,11 +227,16 @@ impl Front {
 
     /// The warden has ended: so has everything, if it did so by itself.
     fn after(&mut self, end: End) -> u8 {
-        while let Heard::Message(message, _) = self.link.hear() {
-            self.on_message(message);
+        while let Heard::Message(message, file) = self.link.hear() {
+            self.on_message(message, file);
         }
-        let End::Signal(signal) = end else { return end.code() };
         let was_armed = self.guard.is_some();
+        let how = match end {
+            // It ends by itself when nothing runs; only a fault of ours cuts it short.
+            End::Code(code) if !was_armed || tree::next_change() == Change::Empty => return code,
+            End::Code(code) => format!("the supervisor ended with code {code}"),
+            End::Signal(signal) => format!("the supervisor was killed by signal {signal}"),
+        };
         let group = self.guard.as_ref().and_then(|guard| guard.cgroup.clone());
         loop {
             if let Some(group) = &group {
@@ -245,7 +260,7 @@ impl Front {
         }
         self.output.failure(&Failure::new(
             Exit::Tool,
-            format!("the supervisor was killed by signal {signal}"),
+            how,
             if was_armed {
                 "the command and all its descendants were killed; leadership ends with the lease"
             } else {

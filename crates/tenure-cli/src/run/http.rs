@@ -23,7 +23,7 @@ use tenure_quorum::clock;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use super::{contest::Lease, parse::Listen};
@@ -144,53 +144,50 @@ fn unix(path: &Path) -> io::Result<Bound> {
 
 /// Answers from now on. Must be called in the runtime.
 pub(crate) fn start(bound: Bound, status: Arc<Mutex<Status>>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    match bound {
-        Bound::Tcp(listener) => match TcpListener::from_std(listener) {
-            Ok(listener) => _ = tokio::spawn(accept_tcp(listener, status, places)),
-            Err(error) => tracing::error!(%error, "cannot answer HTTP"),
-        },
-        Bound::Unix(listener) => match UnixListener::from_std(listener) {
-            Ok(listener) => _ = tokio::spawn(accept_unix(listener, status, places)),
-            Err(error) => tracing::error!(%error, "cannot answer HTTP"),
-        },
+    let accepting = match bound {
+        Bound::Tcp(listener) => TcpListener::from_std(listener).map(Listening::Tcp),
+        Bound::Unix(listener) => UnixListener::from_std(listener).map(Listening::Unix),
+    };
+    match accepting {
+        Ok(listening) => _ = tokio::spawn(listening.answer_all(status)),
+        Err(error) => tracing::error!(%error, "cannot answer HTTP"),
     }
 }
 
-async fn accept_tcp(listener: TcpListener, status: Arc<Mutex<Status>>, places: Arc<Semaphore>) {
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let status = Arc::clone(&status);
-                tokio::spawn(async move {
-                    answer(stream, status).await;
-                    drop(place);
-                });
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listening {
+    async fn answer_all(self, status: Arc<Mutex<Status>>) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let status = Arc::clone(&status);
+            let accepted = match &self {
+                Self::Tcp(listener) => {
+                    let accepted = listener.accept().await;
+                    accepted.map(|(stream, _)| drop(tokio::spawn(answer(stream, status, place))))
+                }
+                Self::Unix(listener) => {
+                    let accepted = listener.accept().await;
+                    accepted.map(|(stream, _)| drop(tokio::spawn(answer(stream, status, place))))
+                }
+            };
+            if accepted.is_err() {
+                // Out of files, for example: no reason to spin.
+                tokio::time::sleep(PATIENCE / 50).await;
             }
-            // Out of files, for example: no reason to spin.
-            Err(_) => tokio::time::sleep(PATIENCE / 50).await,
         }
     }
 }
 
-async fn accept_unix(listener: UnixListener, status: Arc<Mutex<Status>>, places: Arc<Semaphore>) {
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let status = Arc::clone(&status);
-                tokio::spawn(async move {
-                    answer(stream, status).await;
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(PATIENCE / 50).await,
-        }
-    }
-}
-
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, status: Arc<Mutex<Status>>) {
+/// Answers one connection, which has a place of those that there are.
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    status: Arc<Mutex<Status>>,
+    _place: OwnedSemaphorePermit,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = respond(&request, &status);
         async move { Ok::<_, Infallible>(response) }

@@ -58,6 +58,9 @@ pub(crate) struct Jobs {
     terminal: bool,
     front_group: u32,
     pub(crate) cgroup: Option<PathBuf>,
+    /// The kernel's lock that keeps others from leading, where that is how it is done. It is
+    /// inherited by whatever is started: the lock lives as long as any of that.
+    pub(crate) lock: Option<OwnedFd>,
     running: BTreeMap<u32, Job>,
     /// Hooks that nothing waits for run one at a time.
     pub(crate) queue: VecDeque<(&'static str, Hook, Occasion)>,
@@ -73,7 +76,8 @@ impl Jobs {
         cgroup: Option<PathBuf>,
     ) -> Self {
         let (running, queue) = (BTreeMap::new(), VecDeque::new());
-        Self { settings, id, stdin, terminal, front_group, cgroup, running, queue }
+        let lock = None;
+        Self { settings, id, stdin, terminal, front_group, cgroup, lock, running, queue }
     }
 
     /// Starts the command; `before` is when it would be too late.
@@ -133,7 +137,9 @@ impl Jobs {
         kind: Kind,
         until: Option<Moment>,
     ) -> io::Result<u32> {
+        let inherited = self.lock.as_ref().map(inheritable).transpose()?;
         let pid = command.spawn()?.id();
+        drop(inherited);
         self.running.insert(pid, Job { kind, until });
         Ok(pid)
     }
@@ -241,6 +247,15 @@ impl Jobs {
         let group = rustix::termios::tcgetpgrp(&self.stdin);
         group.is_ok_and(|group| u32::try_from(group.as_raw_nonzero().get()) == Ok(self.front_group))
     }
+}
+
+/// A copy that a program keeps when it begins. Out of the way of scripts, which like the low
+/// numbers, unless so many are not allowed.
+fn inheritable(lock: &OwnedFd) -> io::Result<OwnedFd> {
+    use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+    let copy = fcntl_dupfd_cloexec(lock, 200).or_else(|_| fcntl_dupfd_cloexec(lock, 3))?;
+    fcntl_setfd(&copy, FdFlags::empty())?;
+    Ok(copy)
 }
 
 /// The number is a child's that was not waited for, so it is nobody else's.

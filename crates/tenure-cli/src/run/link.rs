@@ -24,7 +24,12 @@ pub(crate) enum Message {
     Hello { terminal: bool },
     /// Front to warden: a signal came; `terminal` when a key press caused it.
     Signal { number: i32, terminal: bool },
-    /// Warden to front: unless told otherwise, everything must be dead by then.
+    /// Front to warden: say that you live.
+    Ask,
+    /// Warden to front: it lives.
+    Alive,
+    /// Warden to front: unless told otherwise, everything must be dead by then. The first one
+    /// comes with the lock that must not be free before that, where there is one.
     Armed { until: Moment, cgroup: Option<PathBuf> },
     /// Warden to front: nothing runs.
     Disarmed,
@@ -43,6 +48,8 @@ impl fmt::Display for Message {
             Self::Armed { until, cgroup: Some(group) } => {
                 write!(f, "armed {} {}", until.as_nanos(), group.display())
             }
+            Self::Ask => write!(f, "ask"),
+            Self::Alive => write!(f, "alive"),
             Self::Disarmed => write!(f, "disarmed"),
             Self::Stopped => write!(f, "stopped"),
             Self::Notify(text) => write!(f, "notify {text}"),
@@ -61,6 +68,8 @@ impl Message {
                 let cgroup = Some(more).filter(|path| !path.is_empty()).map(PathBuf::from);
                 Self::Armed { until: Moment::from_nanos(first.parse().ok()?), cgroup }
             }
+            "ask" => Self::Ask,
+            "alive" => Self::Alive,
             "disarmed" => Self::Disarmed,
             "stopped" => Self::Stopped,
             "notify" => Self::Notify(rest.to_owned()),
@@ -162,6 +171,8 @@ mod tests {
             Message::Armed { until, cgroup: None },
             Message::Armed { until, cgroup: Some("/a b/c".into()) },
             Message::Disarmed,
+            Message::Ask,
+            Message::Alive,
             Message::Stopped,
             Message::Notify("READY=1\nSTATUS=a b".into()),
         ] {

@@ -8,159 +8,23 @@
 //! proves: whatever could act in its name is dead.
 //! **Invariant:** nothing is started when there would be no time left to stop it.
 
+mod due;
 mod ending;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{collections::VecDeque, time::Duration};
 
 use tenure_core::Moment;
 
-use super::budget::Budget;
 use ending::Verdict;
 pub(crate) use ending::{End, FAILED, LOST, LOST_KILLED, Why};
-
-/// A hard kill is repeated this often: a fork may have slipped through the last one.
-const KILL_AGAIN: Duration = Duration::from_millis(10);
+pub(crate) use words::{Effect, Input, OnExit, Phase, Rules};
 
 /// The signals that ask to end.
 pub(crate) const STOP_SIGNALS: [i32; 3] = [2, 3, 15];
 const HANG_UP: i32 = 1;
-
-/// What the user decided.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    /// The time there is.
-    pub(crate) budget: Budget,
-    /// Give up when not elected after this long.
-    pub(crate) wait: Option<Duration>,
-    /// Pause between winning and starting.
-    pub(crate) delay: Duration,
-    /// Contend again after a loss, instead of ending.
-    pub(crate) standby_after_loss: bool,
-    /// What happens when the command has ended by itself.
-    pub(crate) on_exit: OnExit,
-    /// Exit code when not elected in time.
-    pub(crate) timeout_code: u8,
-    /// Exit code after a loss, in place of 120 and 121.
-    pub(crate) lost_code: Option<u8>,
-    /// Signals that are passed on to the command.
-    pub(crate) forward: Vec<i32>,
-    /// A hang-up ends whoever only waits: the terminal is gone.
-    pub(crate) hang_up_ends_waiting: bool,
-    /// There is a hook to run before the command starts.
-    pub(crate) promote: bool,
-    /// There is a hook to run after the command is dead, before leadership is given up.
-    pub(crate) demote: bool,
-    /// Longest time for one hook.
-    pub(crate) hook_timeout: Duration,
-    /// Something must succeed before each campaign, so that the place in the queue is left.
-    pub(crate) checked: bool,
-}
-
-/// What happens when the command has ended by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnExit {
-    /// Give leadership up, and end with the command's exit code.
-    Resign,
-    /// Start it again after a pause that doubles.
-    Restart { first: Duration, longest: Duration, at_most: Option<u32> },
-    /// Stay the leader without it.
-    Hold,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// Nothing stands in the way of contending.
-    Prepared,
-    /// This process leads until then.
-    Elected(Moment),
-    /// A renewal was acknowledged.
-    Deadline(Moment),
-    /// Leadership is lost; the lease lasts until then all the same.
-    Lost(Moment),
-    /// The leader is asked to hand over.
-    HandoverAsked,
-    /// The campaign cannot go on.
-    Failed,
-    /// Somebody else leads, and nobody wants to wait.
-    GiveUp,
-    /// The hook that was asked for has ended.
-    HookDone { ok: bool },
-    /// The command could not be started.
-    StartFailed(u8),
-    /// Something else was started in the name of the leader.
-    JobStarted,
-    /// The command itself has ended.
-    ChildExited(End),
-    /// No process is left that was started here, nor any descendant.
-    TreeEmpty,
-    /// A signal came for the command.
-    Signal(i32),
-    /// The health check failed too often.
-    CheckFailed,
-    /// The process that the user started is gone.
-    FrontGone,
-    /// The store knows that leadership was given up, or was asked for long enough.
-    Released,
-    /// Time has passed, and all that has happened by now was told.
-    Tick,
-}
-
-/// Something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// See whether it may contend; answered with [`Input::Prepared`].
-    Prepare,
-    /// Contend.
-    Contend,
-    /// Run the hook before the command.
-    Promote,
-    /// Start the command.
-    Start,
-    /// Run the hook after the command.
-    Demote,
-    /// Pass a signal on to the command.
-    Forward(i32),
-    /// Ask everything to stop.
-    SoftStop,
-    /// Kill everything.
-    HardKill,
-    /// Say that something may still act although the lease is over.
-    Alarm,
-    /// Give up leadership, or the place in the queue; keep the latter if `stay`.
-    Release { stay: bool },
-    /// End.
-    Exit(u8),
-}
-
-/// Where things stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Seeing whether it may contend.
-    Preparing,
-    /// In the queue.
-    Contending,
-    /// The hook before the command runs.
-    Promoting { until: Moment },
-    /// Waiting before the first start.
-    Delaying { until: Moment },
-    /// The command runs.
-    Running,
-    /// Waiting before another start.
-    Resting { until: Moment },
-    /// Leading without the command.
-    Holding,
-    /// Everything is being stopped.
-    Stopping { asked: Moment },
-    /// The hook after the command runs.
-    Demoting { until: Moment },
-    /// Leadership, or the place in the queue, is being given up.
-    Releasing,
-    /// The end.
-    Over,
-}
 
 /// One supervisor, from its start to its exit code.
 #[derive(Debug)]
@@ -217,6 +81,11 @@ impl Machine {
         self.effects.pop_front()
     }
 
+    /// Whether a hard kill is under way.
+    pub(crate) fn kills(&self) -> bool {
+        self.struck.is_some()
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
@@ -224,11 +93,6 @@ impl Machine {
     /// Why the present tenure ended or is about to.
     pub(crate) fn why(&self) -> Option<Why> {
         self.why
-    }
-
-    /// Until when something may act in the name of this leader, while something does.
-    pub(crate) fn armed(&self) -> Option<Moment> {
-        self.deadline.filter(|_| self.tree)
     }
 
     /// Takes in what happened.
@@ -246,6 +110,9 @@ impl Machine {
             }
             Input::HandoverAsked if self.leads() => self.stop(Why::Handover, now),
             Input::Failed => self.stop(Why::Failed, now),
+            Input::NothingToDo if self.phase == Phase::Contending => {
+                self.stop(Why::NothingToDo, now);
+            }
             Input::GiveUp if self.phase == Phase::Contending => self.stop(Why::TimedOut, now),
             Input::HookDone { ok } => self.on_hook(ok, now),
             Input::StartFailed(code) if self.phase == Phase::Running => {
@@ -261,20 +128,6 @@ impl Machine {
             _ => {}
         }
         self.advance(now, input == Input::Tick);
-    }
-
-    /// When [`Input::Tick`] must come at the latest.
-    pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        let risk = self.deadline.filter(|_| self.leads()).map(|at| self.rules.budget.soft_at(at));
-        let own = match self.phase {
-            Phase::Promoting { until } | Phase::Delaying { until } | Phase::Resting { until } => {
-                Some(until)
-            }
-            Phase::Preparing | Phase::Contending => self.rules.wait.map(|wait| self.began + wait),
-            Phase::Stopping { .. } | Phase::Demoting { .. } => Some(self.kill_due()),
-            _ => None,
-        };
-        risk.into_iter().chain(own).min()
     }
 
     fn act(&mut self, effect: Effect) {
@@ -471,49 +324,6 @@ impl Machine {
         self.stop(Why::FrontGone, now);
         if matches!(self.phase, Phase::Stopping { .. }) && self.struck.is_none() {
             self.kill(now);
-        }
-    }
-
-    fn kill_due(&self) -> Moment {
-        self.struck.map_or_else(|| self.kill_at(), |at| at + KILL_AGAIN)
-    }
-
-    fn kill_at(&self) -> Moment {
-        let asked = match self.phase {
-            Phase::Stopping { asked } => Some(asked + self.rules.budget.stop_timeout),
-            Phase::Demoting { until } => Some(until),
-            _ => None,
-        };
-        let lease = self.deadline.map(|at| self.rules.budget.kill_at(at));
-        asked.into_iter().chain(lease).min().unwrap_or_default()
-    }
-
-    /// What the time asks for.
-    ///
-    /// The alarm waits for a tick: news of the death may have come together with other news.
-    fn advance(&mut self, now: Moment, is_tick: bool) {
-        let at_risk = self.deadline.is_some_and(|at| now >= self.rules.budget.soft_at(at));
-        if self.leads() && at_risk {
-            return self.stop(Why::AtRisk, now);
-        }
-        match self.phase {
-            Phase::Preparing | Phase::Contending
-                if self.rules.wait.is_some_and(|wait| now >= self.began + wait) =>
-            {
-                self.stop(Why::TimedOut, now);
-            }
-            Phase::Promoting { until } if now >= until => self.stop(Why::PromoteFailed, now),
-            Phase::Delaying { until } | Phase::Resting { until } if now >= until => self.start(now),
-            Phase::Stopping { .. } | Phase::Demoting { .. } if self.tree => {
-                if now >= self.kill_due() {
-                    self.kill(now);
-                }
-                if is_tick && !self.alarmed && self.deadline.is_some_and(|at| now >= at) {
-                    self.alarmed = true;
-                    self.act(Effect::Alarm);
-                }
-            }
-            _ => {}
         }
     }
 }

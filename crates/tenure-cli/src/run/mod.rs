@@ -32,12 +32,14 @@ mod link;
 mod machine;
 mod notify;
 mod parse;
+mod preempt;
 mod report;
 mod settings;
 mod sheet;
 mod signals;
 mod store;
 mod tree;
+mod vigil;
 mod warden;
 
 use std::os::unix::process::CommandExt;
@@ -45,7 +47,7 @@ use std::os::unix::process::CommandExt;
 use tenure_core::ElectionName;
 
 pub(crate) use parse::{
-    Compat, Listen, Signals, Words, assignment, listen, signal, signals, words,
+    Compat, Listen, OncePer, Signals, Words, assignment, listen, once_per, signal, signals, words,
 };
 
 use crate::{

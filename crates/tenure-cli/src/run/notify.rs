@@ -30,8 +30,8 @@ pub(crate) struct Manager {
     socket: Option<(UnixDatagram, SocketAddr)>,
     proxy: Option<(UnixDatagram, String)>,
     watchdog: Option<Duration>,
-    /// The warden said something since the last sign of life.
-    heard: bool,
+    /// The warden was asked whether it lives, and has not answered.
+    asked: bool,
     told: Option<Instant>,
 }
 
@@ -106,20 +106,26 @@ impl Manager {
             let kept: Vec<_> = lines.filter(|line| !line.starts_with(b"MAINPID=")).collect();
             self.send(&kept.join(&b'\n'));
         }
-        if self.due() == Some(Duration::ZERO) && self.heard {
-            self.send(b"WATCHDOG=1");
-            (self.heard, self.told) = (false, Some(Instant::now()));
-        }
+    }
+
+    /// Whether it is time to ask the warden for a sign of life.
+    pub(crate) fn asks(&mut self) -> bool {
+        let asks = self.due() == Some(Duration::ZERO);
+        self.asked |= asks;
+        asks
     }
 
     /// The warden is alive.
     pub(crate) fn heard(&mut self) {
-        self.heard = true;
+        if std::mem::take(&mut self.asked) {
+            self.send(b"WATCHDOG=1");
+            self.told = Some(Instant::now());
+        }
     }
 
-    /// Until the next sign of life is due.
+    /// Until the next sign of life is due; none while one is waited for.
     pub(crate) fn due(&self) -> Option<Duration> {
-        let every = self.watchdog.filter(|_| self.heard)?;
+        let every = self.watchdog.filter(|_| !self.asked)?;
         Some(self.told.map_or(Duration::ZERO, |told| every.saturating_sub(told.elapsed())))
     }
 }

@@ -4,15 +4,18 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::ValueEnum;
 use rustix::process::Signal;
+use tenure_core::{Value, WallTime};
 
 use super::launch::not_started;
 use crate::{
     args,
     error::{Exit, Failure, Outcome},
+    output::time,
 };
 
 /// Signals by their names, with and without the prefix.
@@ -46,6 +49,39 @@ pub(crate) enum Listen {
     Tcp(String),
     /// On a unix socket.
     Unix(PathBuf),
+}
+
+/// What the command runs at most once for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OncePer {
+    /// For each of these, counted from 1970 in UTC.
+    Period(Duration),
+    /// For this.
+    Name(Value),
+}
+
+impl OncePer {
+    /// The slot at a time. All have one length, so that their order is that of their bytes.
+    pub(crate) fn slot(&self, at: WallTime) -> Value {
+        let length = match self {
+            Self::Name(name) => return name.clone(),
+            Self::Period(length) => u64::try_from(length.as_micros()).unwrap_or(u64::MAX),
+        };
+        let begin = WallTime::from_micros(at.as_micros() / length.max(1) * length);
+        Value::new(time::rfc3339(begin)).unwrap_or_default()
+    }
+}
+
+/// A length of time, or a name.
+pub(crate) fn once_per(text: &str) -> Result<OncePer, String> {
+    if let Ok(length) = args::some_time(text) {
+        return Ok(OncePer::Period(length));
+    }
+    match Value::new(text) {
+        Ok(name) if text.trim() == text && !text.is_empty() => Ok(OncePer::Name(name)),
+        Ok(_) => Err(String::from("a slot needs a name, like 2026-11-21, or a length, like 1h")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Whose variables are set, too.
@@ -188,6 +224,18 @@ mod tests {
         assert_eq!(signals("none"), Ok(Signals(Vec::new())));
         assert_eq!(signals("HUP,INT"), Ok(Signals(vec![1, 2])));
         assert!(signals("HUP,").is_err());
+    }
+
+    #[test]
+    fn slots_of_time_begin_together_and_are_in_order() {
+        let hour = once_per("1h").unwrap();
+        let at = |secs: u64| hour.slot(WallTime::from_micros(secs * 1_000_000));
+        assert_eq!(at(1_795_237_199).as_str(), "2026-11-21T04:00:00.000Z");
+        assert_eq!(at(1_795_237_200), at(1_795_240_799));
+        assert!(at(1_795_237_199) < at(1_795_237_200));
+        let name = once_per("2026-11-21").unwrap();
+        assert_eq!(name.slot(WallTime::from_micros(7)).as_str(), "2026-11-21");
+        assert!(once_per("").is_err() && once_per("a\nb").is_err() && once_per(" a").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{self, Write},
+    os::fd::AsFd,
     path::Path,
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     time::Duration,
@@ -38,6 +39,14 @@ pub(crate) enum Event {
     Refused { reason: String },
     /// It leads.
     Elected { token: Token },
+    /// It leads, and the slot was taken before, by that tenure: nothing is run.
+    SlotTaken { slot: String, slot_token: Token },
+    /// A renewal was acknowledged; told with -v.
+    Renewed { token: Token, remaining_ms: u64 },
+    /// A renewal is overdue.
+    RenewFailed { token: Token, remaining_ms: u64 },
+    /// The machine was suspended for so long, or its wall clock was set by so much.
+    ClockJump { suspended_ms: u64, wall_ms: i64 },
     /// Another leader was seen, or none.
     Changed { leader: Option<CandidateId>, leader_token: Option<Token> },
     /// The command is about to start, and its hook has succeeded.
@@ -80,6 +89,16 @@ impl Event {
             Self::Standby { position } => format!("waits, number {position} in the queue"),
             Self::Refused { reason } => format!("refused for now: {reason}"),
             Self::Elected { token } => format!("leads with token {token}"),
+            Self::SlotTaken { slot, slot_token } => {
+                format!("slot {slot} was taken before (token {slot_token}): nothing to do")
+            }
+            Self::RenewFailed { remaining_ms, .. } => {
+                format!("a renewal is overdue, the lease lasts {remaining_ms} ms more")
+            }
+            Self::ClockJump { suspended_ms, wall_ms } => format!(
+                "the machine was suspended for {suspended_ms} ms, the wall clock set by \
+                 {wall_ms} ms"
+            ),
             Self::AtRisk { remaining_ms, .. } => format!(
                 "no renewal is acknowledged, the lease lasts {remaining_ms} ms more: stops the \
                  command"
@@ -150,7 +169,7 @@ impl Report {
         output: Output,
     ) -> Outcome<Self> {
         let events = match (&outside.events_fd, &outside.events_file) {
-            (Some(number), _) => Some(open(Path::new(&format!("/proc/self/fd/{number}")))?),
+            (Some(number), _) => Some(inherited(*number)?),
             (None, Some(path)) => Some(open(path)?),
             (None, None) => None,
         };
@@ -203,6 +222,27 @@ impl Report {
     pub(crate) fn finish(&mut self) {
         self.queue = None;
         let _ = self.written.recv_timeout(LAST_WORDS);
+    }
+}
+
+/// A descriptor that this process was started with: itself, because a file that belongs to
+/// another user, or a socket, cannot be opened anew.
+fn inherited(number: u32) -> Outcome<File> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let own = match number {
+        1 => io::stdout().as_fd().try_clone_to_owned().ok(),
+        2 => io::stderr().as_fd().try_clone_to_owned().ok(),
+        _ => pidfd_open(getpid(), PidfdFlags::empty())
+            .and_then(|own| {
+                let number = i32::try_from(number).map_err(|_| rustix::io::Errno::BADF)?;
+                pidfd_getfd(own, number, PidfdGetfdFlags::empty())
+            })
+            .ok(),
+    };
+    match own {
+        Some(own) => Ok(File::from(own)),
+        // Not everywhere is the kernel allowed to do that.
+        None => open(Path::new(&format!("/proc/self/fd/{number}"))),
     }
 }
 

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tenure_core::ElectionName;
+use tenure_core::{ElectionName, Value};
+use tenure_quorum::clock;
 
 use super::{
     budget::Budget,
@@ -52,6 +53,10 @@ pub(crate) struct Settings {
     pub(crate) store: Store,
     /// Longest wait for one answer of the store.
     pub(crate) patience: Duration,
+    /// What the command runs at most once for.
+    pub(crate) slot: Option<Value>,
+    /// Also what happens all the time is told.
+    pub(crate) verbose: bool,
 }
 
 /// Why nothing was started, and the exit code for it.
@@ -81,10 +86,28 @@ impl Settings {
                 "a shorter name",
             )));
         }
+        let restarts = options.after.forever || options.after.on_exit == args::OnExit::Restart;
+        if options.who.once_per.is_some() && (restarts || options.who.slots > 1) {
+            return Err(failed(Failure::usage(
+                "--once-per cannot go with --forever, --on-exit restart or --slots",
+                "they start the command more than once for each slot",
+                "leave one of them out",
+            )));
+        }
+        if options.who.preempt && options.who.slots > 1 {
+            return Err(failed(Failure::usage(
+                "--preempt cannot go with --slots",
+                "each slot has a leader of its own, and it is not clear whose place to take",
+                "leave one of them out",
+            )));
+        }
+        // When this was started counts, not when it is elected: it is that tick's work.
+        let slot = options.who.once_per.as_ref().map(|once| once.slot(clock::wall()));
         let hooks = hooks(&options).map_err(failed)?;
         let store = store::find(&options.member, global).map_err(failed)?;
         let patience = global.timeout.unwrap_or(crate::ask::PATIENCE);
-        Ok(Self { election, options, budget, program, hooks, store, patience })
+        let verbose = global.verbose > 0;
+        Ok(Self { election, options, budget, program, hooks, store, patience, slot, verbose })
     }
 
     /// What decides.

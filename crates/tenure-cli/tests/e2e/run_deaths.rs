@@ -1,6 +1,6 @@
 //! `tenure run`: whoever is killed or stopped, two commands never run at once.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::support::{
     Cluster, Pace,
@@ -13,11 +13,6 @@ fn field() -> (Cluster, Witness) {
     let cluster = Plan::new(1).without_candidates().start();
     let witness = Witness::new(cluster.path());
     (cluster, witness)
-}
-
-fn send(pid: u32, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, signal).unwrap();
 }
 
 #[test]
@@ -50,7 +45,7 @@ fn a_killed_warden_takes_everything_with_it() {
     first.command_says("runs");
     let warden = Other::new(first.warden());
     cluster.journal.note("w1", first.process.pid(), "killed");
-    send(first.warden(), Signal::KILL);
+    warden.signal(Signal::KILL);
     warden.ends();
     assert_eq!(first.process.exit_code(), 121);
     witness.nothing_is_left();
@@ -65,15 +60,36 @@ fn a_stopped_warden_loses_its_command_before_its_lease() {
     first.command_says("runs");
     let second = Wrapper::start(&cluster, "w2", "", &witness.script(MEEK));
     second.says("standby");
-    let warden = first.warden();
+    let warden = Other::new(first.warden());
     cluster.journal.note("w1", first.process.pid(), "killed");
-    send(warden, Signal::STOP);
+    warden.signal(Signal::STOP);
     second.command_says("runs");
     assert_eq!(cluster.history().pop().unwrap()["reason"], "expired");
     witness.saw_one_at_a_time(2);
-    send(warden, Signal::CONT);
+    // The kernel has ended it: it could only have found out that it is late.
+    warden.ends();
     assert_eq!(first.process.exit_code(), 121);
     assert!(first.process.stderr().contains("did not act in time"), "{}", first.process.stderr());
+    second.process.ask_to_stop(Signal::TERM);
+}
+
+#[test]
+fn a_wrapper_of_which_nothing_runs_loses_its_command_before_its_lease() {
+    let (cluster, witness) = field();
+    let stubborn = "trap '' TERM INT HUP; echo runs; while :; do sleep 0.05; done";
+    let mut first = Wrapper::start(&cluster, "w1", "", &witness.script(stubborn));
+    first.command_says("runs");
+    let second = Wrapper::start(&cluster, "w2", "", &witness.script(MEEK));
+    second.says("standby");
+    cluster.journal.note("w1", first.process.pid(), "killed");
+    let warden = Other::new(first.warden());
+    first.process.signal(Signal::STOP);
+    warden.signal(Signal::STOP);
+    second.command_says("runs");
+    warden.ends();
+    witness.saw_one_at_a_time(2);
+    first.process.signal(Signal::CONT);
+    assert_eq!(first.process.exit_code(), 121);
     second.process.ask_to_stop(Signal::TERM);
 }
 
@@ -120,7 +136,7 @@ fn a_stopped_command_can_still_be_stopped() {
     let mut first = Wrapper::start(&cluster, "w1", "", &witness.script(MEEK));
     let child = u32::try_from(first.says("child_started").number("child")).unwrap();
     first.command_says("runs");
-    send(child, Signal::STOP);
+    Other::new(child).signal(Signal::STOP);
     first.process.ask_to_stop(Signal::TERM);
     // It died of the request, once it was let go on; nothing had to be killed.
     let code = first.process.exit_code();

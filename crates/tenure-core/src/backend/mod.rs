@@ -70,6 +70,14 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How these elections stand, in the same order.
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>>;
 
+    /// Takes a slot of an election's work for a leader: records it, durably, unless the same
+    /// or a later one is recorded, in the order of their bytes. Gives what is recorded then:
+    /// who finds the own slot and token there has taken it, however often it asked.
+    fn take(&self, slot: Slot) -> Answer<'_, Slot> {
+        let why = alloc::format!("{} cannot record {}", self.capabilities().store, slot.name);
+        Box::pin(core::future::ready(Err(StoreError::Refused { why })))
+    }
+
     /// From now on, [`Backend::changed`] tells about this election too.
     fn follow(&self, election: ElectionName);
 
@@ -109,6 +117,43 @@ pub struct Hold {
     pub token: Token,
     /// Length of its lease.
     pub ttl: Ttl,
+}
+
+/// A slot of an election's work, one tick of a schedule, say: whoever takes it does that work,
+/// and nobody does it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The contest.
+    pub election: ElectionName,
+    /// The slot. A later one is higher in the order of its bytes, as dates are.
+    pub name: Value,
+    /// The tenure that takes it.
+    pub token: Token,
+}
+
+impl Slot {
+    /// What is recorded once somebody has asked for this one, `before` being recorded.
+    #[must_use]
+    pub fn after(self, before: Option<Self>) -> Self {
+        match before {
+            Some(before) if before.name >= self.name => before,
+            _ => self,
+        }
+    }
+
+    /// As one line, for stores that keep a text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        alloc::format!("{} {}", self.token, self.name)
+    }
+
+    /// From such a line; none when it is something else.
+    #[must_use]
+    pub fn from_text(election: &ElectionName, text: &str) -> Option<Self> {
+        let (token, name) = text.split_once(' ')?;
+        let (token, name) = (Token::new(token.parse().ok()?), Value::new(name).ok()?);
+        Some(Self { election: election.clone(), name, token })
+    }
 }
 
 /// How an election stands in the store.

@@ -280,7 +280,10 @@ impl Contest {
                 told.push_back(Action::Tell(Notice::Refused { election, refusal }));
                 Next::Forget
             }
-            Outcome::Done | Outcome::Asked { .. } | Outcome::Member { .. } => Next::Wait,
+            Outcome::Done
+            | Outcome::Asked { .. }
+            | Outcome::Taken { .. }
+            | Outcome::Member { .. } => Next::Wait,
         }
     }
 

@@ -125,6 +125,14 @@ pub enum Command {
         /// Only if this tenure still lasts.
         if_token: Option<Token>,
     },
+    /// A candidate that waits asks the leader to hand over to it, if its priority is higher and
+    /// nobody has asked before.
+    Preempt {
+        /// The contest.
+        election: ElectionName,
+        /// Who asks.
+        candidate: CandidateId,
+    },
     /// Takes a [`Command::Reserve`] back.
     CancelReserve {
         /// The contest.
@@ -185,6 +193,16 @@ pub enum Command {
         /// The new value.
         value: Value,
     },
+    /// Takes a slot of the election's work for the present leader: it is recorded unless the
+    /// same or a later one is, and is answered with what is recorded then.
+    Take {
+        /// The contest.
+        election: ElectionName,
+        /// The tenure that takes it.
+        token: Token,
+        /// The slot; a later one is higher in the order of its bytes.
+        slot: Value,
+    },
     /// Changes the nodes of the cluster.
     Member(MemberChange),
 }
@@ -204,12 +222,14 @@ impl Command {
             | Self::Yield { session, .. }
             | Self::Proclaim { session, .. } => Some(*session),
             Self::Reserve { .. }
+            | Self::Preempt { .. }
             | Self::CancelReserve { .. }
             | Self::Evict { .. }
             | Self::FinishEviction { .. }
             | Self::LiftBan { .. }
             | Self::Pause { .. }
             | Self::Resume { .. }
+            | Self::Take { .. }
             | Self::Member(_) => None,
         }
     }

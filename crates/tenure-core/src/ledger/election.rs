@@ -78,6 +78,9 @@ pub struct Election {
     pub(super) history: VecDeque<PastTenure>,
     /// Since when nobody leads, after somebody did.
     pub(super) vacant_since: Option<WallTime>,
+    /// The last slot of its work that was taken, and the tenure that took it.
+    #[serde(default)]
+    pub(super) slot: Option<(Value, Token)>,
     /// Since when nobody contends.
     pub(super) idle_since: Option<Revision>,
 }
@@ -110,6 +113,12 @@ impl Election {
     /// Past tenures, oldest first.
     pub fn history(&self) -> impl DoubleEndedIterator<Item = &PastTenure> + ExactSizeIterator {
         self.history.iter()
+    }
+
+    /// The last slot of its work that was taken, and the tenure that took it.
+    #[must_use]
+    pub fn slot(&self) -> Option<(&Value, Token)> {
+        self.slot.as_ref().map(|(slot, token)| (slot, *token))
     }
 
     /// Everybody who waits, the next leader first.

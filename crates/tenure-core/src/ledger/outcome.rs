@@ -3,7 +3,7 @@
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
-use crate::{CandidateId, ElectionName, NodeId, SessionId, Token};
+use crate::{CandidateId, ElectionName, NodeId, SessionId, Token, Value};
 
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,13 @@ pub enum Outcome {
     /// The leader of this tenure was asked to hand over, or its tenure was revoked.
     Asked {
         /// The tenure that is to end.
+        token: Token,
+    },
+    /// The slot that is recorded, and the tenure that took it.
+    Taken {
+        /// The slot.
+        slot: Value,
+        /// The tenure.
         token: Token,
     },
     /// The node is a member under this id.

@@ -196,7 +196,11 @@ fn create_missing(path: &Path) -> Result<(), StorageError> {
         _ => Path::new("."),
     };
     create_missing(parent)?;
-    DirBuilder::new().mode(0o700).create(path).map_err(failed("create"))?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Another node of this machine made it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made.map_err(failed("create"))?,
+    }
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed("create"))
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tenure::{Campaign, CandidateId, Elector, Error, Leadership, Observer, Refusal, Token, View};
+use tenure::{
+    Campaign, CandidateId, Elector, Error, Leadership, Observer, Refusal, Taken, Token, View,
+};
 
 use super::Store;
 use crate::PATIENCE;
@@ -237,4 +239,40 @@ pub async fn many_elections(store: &Store) {
         }
         tokio::time::sleep(store.ttl / 8).await;
     }
+}
+
+/// A slot of an election's work is taken by one tenure, and an earlier one by none after it.
+///
+/// # Panics
+/// When that is not so.
+pub async fn slots_are_taken_once(store: &Store) {
+    let take = async |leadership: &Leadership, slot: &str| {
+        let taken = leadership.take(slot).await;
+        taken.unwrap_or_else(|error| panic!("slot {slot}: {error}"))
+    };
+    let mut last = None;
+    for (id, slots) in [("one", ["05", "05"]), ("two", ["06 x", "05"]), ("three", ["06", "10"])] {
+        let elector = elector(store).await;
+        let mut campaign = campaign(&elector, "slots", id);
+        let leadership = elected(&mut campaign).await;
+        if let Some((slot, token)) = &last {
+            let Taken::Before(before) = take(&leadership, slot).await else {
+                panic!("{slot} was taken twice")
+            };
+            assert_eq!((before.name.as_str(), before.token), (*slot, *token));
+        }
+        for slot in slots {
+            let newest = last.as_ref().is_none_or(|(last, _)| slot > *last);
+            let own = last == Some((slot, leadership.token()));
+            let taken = take(&leadership, slot).await;
+            assert_eq!(taken == Taken::Ours, newest || own, "{id} takes {slot} after {last:?}");
+            if newest {
+                last = Some((slot, leadership.token()));
+            }
+        }
+        leadership.resign();
+        campaign.withdraw(PATIENCE).await;
+        elector.close();
+    }
+    assert_eq!(last.map(|(slot, _)| slot), Some("10"));
 }

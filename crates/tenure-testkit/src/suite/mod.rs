@@ -16,7 +16,7 @@ use crate::stall::{steadily, steadily_async};
 pub use crowds::{a_crowd_is_led_by_one, a_thousand_elections_on_one_session};
 pub use electors::{
     duplicates_never_lead_together, hand_over_by_resigning, hand_over_to_a_named_candidate,
-    many_elections, observers_follow, only_one_of_many_leads, tokens_rise_over_tenures,
+    many_elections, observers_follow, only_one_of_many_leads, slots_are_taken_once, tokens_rise_over_tenures,
     withdrawing_leaves_the_queue,
 };
 pub use lines::a_bad_line_makes_no_second_leader;
@@ -58,7 +58,7 @@ pub async fn conforms(store: &Store, program: &Path) {
     steady!(store;
         only_one_of_many_leads, tokens_rise_over_tenures, hand_over_by_resigning,
         hand_over_to_a_named_candidate, withdrawing_leaves_the_queue, observers_follow,
-        many_elections, duplicates_never_lead_together
+        many_elections, slots_are_taken_once, duplicates_never_lead_together
     );
     if store.shared {
         steadily(store.ttl, |attempt| killed_holder_is_succeeded(store, program, attempt));

@@ -1,6 +1,11 @@
 //! The way to the store, whichever it is.
 
-use tenure_core::{ElectionName, Moment, RequestId, SessionId, backend::News, ledger::Command};
+use tenure_core::{
+    ElectionName, Moment, RequestId, SessionId,
+    backend::{News, Slot, StoreError},
+    ledger::Command,
+};
+use tokio::sync::oneshot;
 
 #[cfg(feature = "quorum")]
 use super::quorum::QuorumLine;
@@ -38,6 +43,11 @@ impl Line {
     /// A renewal, once.
     pub(super) fn renew(&mut self, session: SessionId, renewal: u64) {
         either!(self, line => line.renew(session, renewal));
+    }
+
+    /// Takes a slot; the reply comes when the store has answered.
+    pub(super) fn take(&self, slot: Slot, reply: oneshot::Sender<Result<Slot, StoreError>>) {
+        either!(self, line => line.take(slot, reply));
     }
 
     pub(super) fn follow(&mut self, election: &ElectionName, now: Moment) {

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 use tenure_core::{
     ElectionName, Moment, RequestId, SessionId, View,
-    backend::{News, Word},
+    backend::{News, Slot, StoreError, Word},
     candidate::Seen,
-    ledger::Command,
+    ledger::{Command, Outcome},
 };
 use tenure_quorum::{
     client::{Client, ClientEvent},
     wire::{ClientFrame, NodeFrame, Push, Question, Reply},
 };
 use tenure_replica::Wish;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::{mpsc::Receiver, oneshot};
 
 use crate::system;
 
@@ -125,6 +125,24 @@ impl QuorumLine {
             open.send_at = now;
         }
         self.tick(now);
+    }
+
+    pub(super) fn take(&self, slot: Slot, reply: oneshot::Sender<Result<Slot, StoreError>>) {
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            let Slot { election, name, token } = slot;
+            let command = Command::Take { election: election.clone(), token, slot: name };
+            let taken = match client.wish(Wish::Command(command)).await {
+                Ok(Outcome::Taken { slot, token }) => Ok(Slot { election, name: slot, token }),
+                Ok(Outcome::Refused(refusal)) => {
+                    Err(StoreError::Refused { why: refusal.to_string() })
+                }
+                Ok(other) => Err(StoreError::Refused { why: format!("it answered {other:?}") }),
+                Err(error) => Err(StoreError::Unavailable { why: error.to_string() }),
+            };
+            // Whoever asked may have gone.
+            let _ = reply.send(taken);
+        });
     }
 
     pub(super) fn follow(&mut self, election: &ElectionName, _now: Moment) {

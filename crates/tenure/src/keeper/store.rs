@@ -8,11 +8,11 @@ use std::{
 use core::time::Duration;
 use tenure_core::{
     ElectionName, Incarnation, Moment, RequestId, SessionId,
-    backend::{Backend, Change, Effect, Hold, News, Registrar, Report, Step, StoreError, Word},
+    backend::{Backend, Change, Effect, Hold, News, Registrar, Report, Slot, Step, StoreError, Word},
     ledger::Command,
     timing::Ttl,
 };
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use super::witness::Witness;
 use crate::system;
@@ -194,6 +194,15 @@ impl StoreLine {
     pub(super) fn renew(&mut self, session: SessionId, renewal: u64) {
         self.registrar.renew(session, renewal);
         self.act();
+    }
+
+    pub(super) fn take(&self, slot: Slot, reply: oneshot::Sender<Result<Slot, StoreError>>) {
+        let (backend, timeout) = (Arc::clone(&self.backend), self.timeout);
+        tokio::spawn(async move {
+            let taken = tokio::time::timeout(timeout, backend.take(slot)).await;
+            // Whoever asked may have gone.
+            let _ = reply.send(taken.unwrap_or_else(|_| Err(too_slow(timeout))));
+        });
     }
 
     pub(super) fn follow(&mut self, election: &ElectionName, now: Moment) {

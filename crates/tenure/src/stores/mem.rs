@@ -10,7 +10,7 @@ use tenure_core::{
     CandidateId, ElectionName, Moment, SessionId, View,
     backend::{
         Answer, Backend, Bid, Capabilities, Change, Connect, ConnectError, Guarantee, Hold,
-        Holding, StoreError,
+        Holding, Slot, StoreError,
     },
     ledger::{Command, Ledger, Outcome, Refusal, SessionEnd, Standing},
     timing::Ttl,
@@ -227,6 +227,15 @@ impl Backend for Mem {
     fn look(&self, elections: Vec<ElectionName>) -> Answer<'_, Vec<Holding>> {
         let look = |election: &ElectionName| self.store.holding(election, None);
         ready(Ok(elections.iter().map(look).collect()))
+    }
+
+    fn take(&self, slot: Slot) -> Answer<'_, Slot> {
+        let Slot { election, name, token } = slot;
+        let command = Command::Take { election: election.clone(), token, slot: name };
+        ready(refused(self.store.apply(command)).and_then(|outcome| match outcome {
+            Outcome::Taken { slot: name, token } => Ok(Slot { election, name, token }),
+            other => Err(StoreError::Refused { why: format!("it answered {other:?}") }),
+        }))
     }
 
     fn follow(&self, _election: ElectionName) {}

@@ -7,24 +7,33 @@ use std::sync::Arc;
 
 use tenure_core::backend::{Backend, Connect, ConnectError};
 
+pub(crate) use file::Locks;
+
+/// A store, and the locks in files that it keeps its holds by, when it does.
+pub(crate) type Opened = (Arc<dyn Backend>, Option<Locks>);
+
 /// Connects to the store that a URL names, and checks what the user demands of it.
-pub(crate) async fn connect(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
+pub(crate) async fn connect(connect: &Connect) -> Result<Opened, ConnectError> {
     let (url, required) = demands(&connect.url);
     let connect = Connect { url, ..connect.clone() };
-    let backend = open(&connect).await?;
+    let (backend, locks) = if connect.url.starts_with("file://") {
+        let (backend, locks) = file::connect(&connect)?;
+        (backend, Some(locks))
+    } else {
+        (open(&connect).await?, None)
+    };
     for name in required {
         backend.capabilities().require(&name).map_err(|why| ConnectError::Unusable {
             store: backend.capabilities().store.clone(),
             why: format!("the URL requires {name}, but {why}"),
         })?;
     }
-    Ok(backend)
+    Ok((backend, locks))
 }
 
 async fn open(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
     let scheme = connect.url.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
-        Some("file") => file::connect(connect),
         Some("mem") => mem::connect(connect),
         #[cfg(feature = "etcd")]
         Some("etcd" | "etcds") => tenure_etcd::connect(connect).await,

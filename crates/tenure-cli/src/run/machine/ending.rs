@@ -55,6 +55,8 @@ pub(crate) enum Why {
     Failed,
     /// Not elected in time.
     TimedOut,
+    /// Somebody has done it before.
+    NothingToDo,
 }
 
 impl Why {
@@ -72,6 +74,7 @@ impl Why {
             Self::PromoteFailed => "promote_failed",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
+            Self::NothingToDo => "slot_taken",
         }
     }
 }
@@ -95,6 +98,7 @@ impl Machine {
                 let number = u8::try_from(signal).unwrap_or(0);
                 Verdict::Exit(command.unwrap_or(128 | number))
             }
+            Some(Why::NothingToDo) => Verdict::Exit(0),
             Some(Why::Exited) => Verdict::Exit(command.unwrap_or(0)),
             Some(Why::StartFailed(code)) => Verdict::Exit(code),
             Some(Why::TimedOut) => Verdict::Exit(self.rules.timeout_code),

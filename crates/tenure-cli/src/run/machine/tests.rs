@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tenure_core::timing::{Drift, Ttl};
 
-use super::*;
+use super::{super::budget::Budget, *};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -89,6 +89,14 @@ fn a_command_that_ends_gives_its_exit_code() {
     assert_eq!(story.then(Input::ChildExited(End::Code(7))), [Effect::SoftStop]);
     assert_eq!(story.then(Input::TreeEmpty), [RESIGN]);
     assert_eq!(story.then(Input::Released), [Effect::Exit(7)]);
+}
+
+#[test]
+fn where_there_is_nothing_to_do_nothing_starts() {
+    let mut story = Story::new(rules());
+    assert_eq!(story.then(Input::NothingToDo), [RESIGN]);
+    assert_eq!(story.then(Input::Elected(at(1990))), [], "too late");
+    assert_eq!(story.then(Input::Released), [Effect::Exit(0)]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
 };
 
 use super::{PATIENCE, journal::Journal};
@@ -167,6 +167,10 @@ impl Other {
 
     pub(crate) fn runs(&self) -> bool {
         !has_ended(&self.handle, Duration::ZERO)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        pidfd_send_signal(&self.handle, signal).unwrap();
     }
 
     #[track_caller]

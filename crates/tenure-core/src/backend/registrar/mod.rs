@@ -135,8 +135,11 @@ impl Registrar {
                 self.release(request, session, election, token, Some(to), now);
             }
             Command::Stand { .. } => self.refuse(request, unsupported("a change of standing")),
+            // Taken directly, see `Backend::take`.
+            Command::Take { .. } => self.refuse(request, unsupported("a slot as a command")),
             Command::Proclaim { .. } => self.refuse(request, unsupported("a new value")),
             Command::Reserve { .. }
+            | Command::Preempt { .. }
             | Command::CancelReserve { .. }
             | Command::Evict { .. }
             | Command::FinishEviction { .. }

@@ -3,6 +3,7 @@
 use super::{Answer, Step};
 use crate::{
     CandidateId, ElectionName, SessionId, Token, Value,
+    backend::Slot,
     ledger::{EndReason, EventKind, Outcome, Refusal, Tenure},
 };
 
@@ -82,6 +83,21 @@ impl Step<'_> {
             self.emit(EventKind::Proclaimed { election: name.clone(), token, value });
         }
         Ok(Outcome::Done)
+    }
+
+    pub(super) fn take(&mut self, name: &ElectionName, token: Token, slot: Value) -> Answer {
+        let election = self.election(name)?;
+        let current = election.token();
+        // Asked again by one that leads no longer, what it took is still its own.
+        let asked = Slot { election: name.clone(), name: slot, token };
+        if current != Some(token) && election.slot.as_ref() != Some(&(asked.name.clone(), token)) {
+            return Err(Refusal::NotLeader { election: name.clone(), given: token, current });
+        }
+        let before = election.slot.take();
+        let before = before.map(|(name, token)| Slot { name, token, ..asked.clone() });
+        let Slot { name: slot, token, .. } = asked.after(before);
+        election.slot = Some((slot.clone(), token));
+        Ok(Outcome::Taken { slot, token })
     }
 
     /// Whatever the leader says when its tenure is revoked, it confirms the eviction.

@@ -49,6 +49,7 @@ impl<'a> Step<'a> {
                 self.transfer(session, &election, token, &to)
             }
             Command::Reserve { election, to, if_token } => self.reserve(&election, to, if_token),
+            Command::Preempt { election, candidate } => self.preempt(&election, &candidate),
             Command::CancelReserve { election } => self.cancel_reserve(&election),
             Command::Yield { session, election, token } => self.give_way(session, &election, token),
             Command::Evict { election, if_token, ban } => self.evict(&election, if_token, ban),
@@ -65,6 +66,7 @@ impl<'a> Step<'a> {
             Command::Proclaim { session, election, token, value } => {
                 self.proclaim(session, &election, token, value)
             }
+            Command::Take { election, token, slot } => self.take(&election, token, slot),
             Command::Member(change) => {
                 let (outcome, event) = self.ledger.members.apply(change);
                 if let Some(kind) = event {

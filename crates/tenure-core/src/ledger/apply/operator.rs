@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::{Answer, Step};
 use crate::{
     CandidateId, ElectionName, Token,
-    ledger::{Election, EndReason, EventKind, Handover, Outcome, Revocation, Tenure},
+    ledger::{Candidate, Election, EndReason, EventKind, Handover, Outcome, Revocation, Tenure},
 };
 
 impl Step<'_> {
@@ -24,6 +24,20 @@ impl Step<'_> {
             self.emit(EventKind::HandoverAsked { election: name.clone(), token, to });
         }
         Ok(Outcome::Asked { token })
+    }
+
+    pub(super) fn preempt(&mut self, name: &ElectionName, candidate: &CandidateId) -> Answer {
+        let (session, token) = self.require_tenure(name, None)?;
+        self.require_successor(session, name, Some(candidate))?;
+        let election = self.election(name)?;
+        let priority = |one: Option<&Candidate>| one.map(|one| one.standing.priority);
+        let higher =
+            priority(election.candidate_named(candidate)) > priority(election.candidate(session));
+        let asked = election.tenure.as_ref().is_some_and(|t| t.handover.is_some());
+        match higher && !asked {
+            true => self.reserve(name, Some(candidate.clone()), Some(token)),
+            false => Ok(Outcome::Done),
+        }
     }
 
     pub(super) fn cancel_reserve(&mut self, name: &ElectionName) -> Answer {

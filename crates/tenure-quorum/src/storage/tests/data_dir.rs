@@ -117,6 +117,24 @@ fn a_log_without_its_identity_is_not_overwritten() {
 }
 
 #[test]
+fn nodes_that_start_at_once_share_the_directories_above() {
+    for _ in 0..50 {
+        let temporary = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let path = temporary.path().join("state/tenure/nodes").join(name);
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    DataDir::open(path, None).unwrap();
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn what_is_not_a_directory_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let file = temporary.path().join("file");

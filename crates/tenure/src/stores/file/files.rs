@@ -3,15 +3,19 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
+use core::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use serde::{Deserialize, Serialize};
 use tenure_core::{
-    ElectionName, Incarnation, Leader, Revision, SessionId, Token,
-    backend::{Bid, Holding, StoreError},
+    ElectionName, Incarnation, Leader, Moment, Revision, SessionId, Token,
+    backend::{Bid, Holding, Slot, StoreError},
 };
 
 use crate::system;
@@ -26,6 +30,9 @@ struct Record {
     process: u64,
     session: u32,
     pid: u32,
+    /// Which file was locked for it; older records do not say.
+    #[serde(default)]
+    inode: Option<u64>,
 }
 
 /// The lock file of one election, open.
@@ -33,6 +40,10 @@ struct Record {
 pub(super) struct Lock {
     file: File,
     locked: bool,
+    /// Somebody was told that this lock is a hold on the election.
+    granted: bool,
+    /// When it was first locked in the place of another file that is gone.
+    replaced: Option<Moment>,
 }
 
 /// Where the files are.
@@ -69,7 +80,7 @@ impl Directory {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|error| failed(&path, &error))?;
-        Ok(Lock { file, locked: false })
+        Ok(Lock { file, locked: false, granted: false, replaced: None })
     }
 
     /// Whether anybody holds the lock. Asking disturbs nobody.
@@ -120,7 +131,7 @@ impl Directory {
 
     /// Writes down a grant with the next token; the lock is held. It is on the disk before
     /// anybody is told: no token may come twice.
-    pub(super) fn grant(&self, bid: &Bid) -> Result<Holding, StoreError> {
+    pub(super) fn grant(&self, bid: &Bid, lock: &mut Lock) -> Result<Holding, StoreError> {
         let last = self.record(&bid.election)?.map_or(0, |record| record.leader.token.get());
         let leader = Leader {
             id: bid.candidate.clone(),
@@ -134,17 +145,64 @@ impl Directory {
             process: bid.session.process.get(),
             session: bid.session.number,
             pid: std::process::id(),
+            inode: lock.inode(),
         };
         let (path, draft) = (self.file(&bid.election, "json"), self.file(&bid.election, "new"));
-        self.replace(&path, &draft, &record).map_err(|error| failed(&path, &error))?;
+        let text = serde_json::to_vec(&record).map_err(io::Error::from);
+        let written = text.and_then(|text| self.replace(&path, &draft, &text));
+        written.map_err(|error| failed(&path, &error))?;
+        lock.granted = true;
         let revision = Revision::new(leader.token.get());
         let holder = Some((bid.session, leader));
         Ok(Holding { holder, revision, position: 1, again: None })
     }
 
-    fn replace(&self, path: &Path, draft: &Path, record: &Record) -> io::Result<()> {
+    /// How long a lock that was just taken is no hold yet: somebody has deleted the file that the
+    /// last holder has locked, so the lock says nothing about that one. It finds out with its
+    /// next renewal, and may act until its lease is over.
+    pub(super) fn quiet(
+        &self,
+        election: &ElectionName,
+        lock: &mut Lock,
+    ) -> Result<Option<Duration>, StoreError> {
+        let Some(record) = self.record(election)? else { return Ok(None) };
+        if record.inode.is_none() || record.inode == lock.inode() {
+            return Ok(None);
+        }
+        let now = system::moment();
+        let noticed = *lock.replaced.get_or_insert(now);
+        let left = (noticed + record.leader.ttl.get()).since(now);
+        Ok(Some(left).filter(|left| !left.is_zero()))
+    }
+
+    /// Records a slot; the lock is held. It is on the disk before anybody is told.
+    pub(super) fn take(&self, slot: &Slot) -> Result<Slot, StoreError> {
+        let election = slot.election.clone();
+        let (path, draft) = (self.file(&election, "slot"), self.file(&election, "new"));
+        let before = match fs::read_to_string(&path) {
+            Ok(text) => Some(Slot::from_text(&election, text.trim_end()).ok_or_else(|| {
+                let why = format!(
+                    "{} is no record of a slot: put a good copy in its place, or delete it if \
+                     nothing may run twice",
+                    path.display()
+                );
+                StoreError::Refused { why }
+            })?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(&path, &error)),
+        };
+        let taken = slot.clone().after(before.clone());
+        if before.as_ref() != Some(&taken) {
+            let text = taken.to_text() + "\n";
+            let written = self.replace(&path, &draft, text.as_bytes());
+            written.map_err(|error| failed(&path, &error))?;
+        }
+        Ok(taken)
+    }
+
+    fn replace(&self, path: &Path, draft: &Path, text: &[u8]) -> io::Result<()> {
         let mut file = File::create(draft)?;
-        file.write_all(&serde_json::to_vec(record)?)?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(draft, path)?;
         File::open(&self.0)?.sync_all()
@@ -154,6 +212,15 @@ impl Directory {
 impl Lock {
     pub(super) fn is_locked(&self) -> bool {
         self.locked
+    }
+
+    /// Whether it is a hold on the election.
+    pub(super) fn is_granted(&self) -> bool {
+        self.locked && self.granted
+    }
+
+    fn inode(&self) -> Option<u64> {
+        self.file.metadata().ok().map(|about| about.ino())
     }
 
     /// Takes the lock if nobody has it. Taking it twice changes nothing.
@@ -168,6 +235,24 @@ impl Lock {
             }
         };
         Ok(self.locked)
+    }
+
+    /// Gives the lock up for everybody who has a copy of it: whatever ran under it has ended.
+    /// Closing the file would not do that while a copy is open, and would tell nobody.
+    pub(super) fn give_up(self, directory: &Directory, election: &ElectionName) {
+        let unlocked = fcntl(self.file.as_fd(), FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
+        if let Err(error) = unlocked {
+            // It is free when the last copy is closed.
+            tracing::warn!(%error, %election, "cannot unlock a file");
+        }
+        drop(self.file);
+        // Closed once more: a copy keeps the kernel from telling the others of the first time.
+        let _ = OpenOptions::new().write(true).open(directory.file(election, "lock"));
+    }
+
+    /// A copy, which keeps the lock for as long as it is open anywhere.
+    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
     }
 
     /// Whether the file that is locked is still the one that everybody else would lock.

@@ -4,7 +4,10 @@
 //! `NAME.json`, which says who holds it with which token. The kernel releases the lock when the
 //! holder dies, however it dies, so a successor leads within a millisecond; and it never
 //! releases it before, so a holder that is only paused keeps it: nobody else can lead until it
-//! goes on or dies.
+//! goes on or dies. A copy of the descriptor ([`Locks`]) keeps it as well: who runs the work in
+//! other processes gives them one, and the lock lives as long as the last of them. Who gives
+//! leadership up unlocks, copies or not, because the work has ended. Who deletes a lock file takes
+//! the election from its holder; the next one waits until that one's lease is over.
 //!
 //! | our word | its thing |
 //! |---|---|
@@ -18,6 +21,8 @@ mod hints;
 
 use std::{
     collections::BTreeMap,
+    io,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -27,7 +32,7 @@ use tenure_core::{
     CandidateId, ElectionName, SessionId,
     backend::{
         Answer, Backend, Bid, Capabilities, Change, Connect, ConnectError, Guarantee, Hold,
-        Holding, StoreError,
+        Holding, Slot, StoreError,
     },
     timing::Ttl,
 };
@@ -53,8 +58,21 @@ struct Files {
 #[derive(Debug, Default)]
 struct Open(BTreeMap<ElectionName, (SessionId, Lock)>);
 
+/// The locks that this process holds, for whoever must keep one beyond its death.
+#[derive(Debug, Clone)]
+pub(crate) struct Locks(Arc<Mutex<Open>>);
+
+impl Locks {
+    /// A copy of the lock on an election, when this process has it.
+    pub(crate) fn copy(&self, election: &ElectionName) -> io::Result<Option<OwnedFd>> {
+        let open = lock(&self.0);
+        let held = open.0.get(election).filter(|(_, lock)| lock.is_granted());
+        held.map(|(_, lock)| lock.copy()).transpose()
+    }
+}
+
 /// Uses a directory, and makes it when it is not there.
-pub(super) fn connect(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError> {
+pub(super) fn connect(connect: &Connect) -> Result<(Arc<dyn Backend>, Locks), ConnectError> {
     let bad = |why: String| ConnectError::Url { what: connect.url.clone(), why };
     let path = connect.url.trim_start_matches("file://");
     if !path.starts_with('/') || path.contains('?') {
@@ -65,7 +83,9 @@ pub(super) fn connect(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectErro
     let unusable = |why: String| ConnectError::Unusable { store: connect.url.clone(), why };
     let directory = Directory::open(PathBuf::from(path)).map_err(&unusable)?;
     let hints = Hints::of(directory.path()).map_err(unusable)?;
-    Ok(Arc::new(Files { directory, hints, open: Arc::default(), capabilities: capabilities() }))
+    let open = Arc::<Mutex<Open>>::default();
+    let locks = Locks(Arc::clone(&open));
+    Ok((Arc::new(Files { directory, hints, open, capabilities: capabilities() }), locks))
 }
 
 fn capabilities() -> Capabilities {
@@ -116,8 +136,11 @@ impl Backend for Files {
     }
 
     fn close(&self, session: SessionId) -> Answer<'_, ()> {
-        self.aside(move |_, open| {
-            open.0.retain(|_, (holder, _)| *holder != session);
+        self.aside(move |directory, open| {
+            let mine = open.0.extract_if(.., |_, (holder, _)| *holder == session);
+            for (election, (_, lock)) in mine {
+                lock.give_up(directory, &election);
+            }
             Ok(())
         })
     }
@@ -128,20 +151,22 @@ impl Backend for Files {
             let election = bid.election.clone();
             // A later campaign of this process says that nothing runs under the former.
             let kept = open.0.remove(&election);
-            let held = kept
-                .as_ref()
-                .is_some_and(|(holder, lock)| *holder == bid.session && lock.is_locked());
-            let mut lock = match kept {
-                Some((_, lock)) if lock.is_in_place(directory, &election) => lock,
-                _ => directory.lock_file(&election)?,
+            let (held, mut lock) = match kept {
+                Some((holder, lock)) if lock.is_in_place(directory, &election) => {
+                    (holder == bid.session && lock.is_granted(), lock)
+                }
+                _ => (false, directory.lock_file(&election)?),
             };
-            let mut holding = match lock.try_lock()? {
-                true if held => directory.read(&election)?,
-                true => directory.grant(&bid)?,
+            let quiet = match lock.try_lock()? && !held {
+                true => directory.quiet(&election, &mut lock)?,
+                false => None,
+            };
+            let mut holding = match lock.is_locked() && !held && quiet.is_none() {
+                true => directory.grant(&bid, &mut lock)?,
                 false => directory.read(&election)?,
             };
-            if !lock.is_locked() {
-                holding.again = released.then_some(SOON);
+            if !lock.is_granted() {
+                holding.again = quiet.or_else(|| released.then_some(SOON));
             }
             open.0.insert(election, (bid.session, lock));
             Ok(holding)
@@ -162,7 +187,7 @@ impl Backend for Files {
             let kept = |hold: &Hold| {
                 open.0.get(&hold.election).is_some_and(|(holder, lock)| {
                     let in_place = lock.is_in_place(directory, &hold.election);
-                    *holder == session && lock.is_locked() && in_place
+                    *holder == session && lock.is_granted() && in_place
                 })
             };
             Ok(holds.iter().filter(|hold| !kept(hold)).map(|hold| hold.election.clone()).collect())
@@ -170,13 +195,13 @@ impl Backend for Files {
     }
 
     fn release(&self, hold: Hold, _successor: Option<CandidateId>) -> Answer<'_, bool> {
-        self.aside(move |_, open| {
+        self.aside(move |directory, open| {
             let held = open
                 .0
                 .get(&hold.election)
-                .is_some_and(|(holder, lock)| *holder == hold.session && lock.is_locked());
-            if held {
-                open.0.remove(&hold.election);
+                .is_some_and(|(holder, lock)| *holder == hold.session && lock.is_granted());
+            if held && let Some((_, lock)) = open.0.remove(&hold.election) {
+                lock.give_up(directory, &hold.election);
             }
             Ok(held)
         })
@@ -193,6 +218,16 @@ impl Backend for Files {
                 Ok(holding)
             };
             elections.iter().map(look).collect()
+        })
+    }
+
+    fn take(&self, slot: Slot) -> Answer<'_, Slot> {
+        self.aside(move |directory, open| {
+            if !open.0.get(&slot.election).is_some_and(|(_, lock)| lock.is_granted()) {
+                let why = format!("this process does not hold {}", slot.election);
+                return Err(StoreError::Refused { why });
+            }
+            directory.take(&slot)
         })
     }
 
