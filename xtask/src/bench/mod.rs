@@ -11,6 +11,7 @@ mod report;
 mod scale;
 mod stats;
 mod stores;
+mod wrapper;
 
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, parent_id};
@@ -32,6 +33,9 @@ pub(crate) enum BenchTask {
     /// kill -9 and SIGTERM of a holder → the next one leads, on every store, ours and with the
     /// store's usual client
     Stores(stores::StoresArgs),
+    /// What goes wrong with a command under flock, etcdctl lock and tenure run: overlaps, gaps,
+    /// orphans, exit codes; start-up time and memory
+    Wrapper(wrapper::WrapperArgs),
 }
 
 /// What this program is when a bench runs it once more.
@@ -40,6 +44,7 @@ pub(crate) enum ChildTask {
     FloorNode(floor_node::NodeArgs),
     EtcdCandidate(etcd_candidate::CandidateArgs),
     Leashed(LeashedArgs),
+    WrapperWorker(wrapper::WorkerArgs),
 }
 
 /// A program that must not outlive the bench.
@@ -57,6 +62,7 @@ pub(crate) fn run(task: &BenchTask) -> Outcome {
         BenchTask::Failover(args) => failover::run(args),
         BenchTask::Scale(args) => scale::run(args),
         BenchTask::Stores(args) => stores::run(args),
+        BenchTask::Wrapper(args) => wrapper::run(args),
     }
 }
 
@@ -66,6 +72,7 @@ pub(crate) fn child(task: &ChildTask) -> Outcome {
         ChildTask::FloorNode(args) => floor_node::run(args),
         ChildTask::EtcdCandidate(args) => etcd_candidate::run(args),
         ChildTask::Leashed(args) => leashed(args),
+        ChildTask::WrapperWorker(args) => wrapper::work(args),
     }
 }
 
