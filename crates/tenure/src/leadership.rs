@@ -12,7 +12,9 @@ use core::{
     task::{Context, Poll},
     time::Duration,
 };
-use tenure_core::{CandidateId, ElectionName, Moment, Token, Value, backend::Slot, candidate::Loss};
+use tenure_core::{
+    CandidateId, ElectionName, Moment, Token, Value, backend::Slot, candidate::Loss,
+};
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use crate::{Error, keeper::Order, system};

@@ -250,16 +250,16 @@ pub async fn slots_are_taken_once(store: &Store) {
         let taken = leadership.take(slot).await;
         taken.unwrap_or_else(|error| panic!("slot {slot}: {error}"))
     };
-    let mut last = None;
+    let mut last: Option<(&str, Token)> = None;
     for (id, slots) in [("one", ["05", "05"]), ("two", ["06 x", "05"]), ("three", ["06", "10"])] {
         let elector = elector(store).await;
         let mut campaign = campaign(&elector, "slots", id);
         let leadership = elected(&mut campaign).await;
-        if let Some((slot, token)) = &last {
+        if let Some((slot, token)) = last {
             let Taken::Before(before) = take(&leadership, slot).await else {
                 panic!("{slot} was taken twice")
             };
-            assert_eq!((before.name.as_str(), before.token), (*slot, *token));
+            assert_eq!((before.name.as_str(), before.token), (slot, token));
         }
         for slot in slots {
             let newest = last.as_ref().is_none_or(|(last, _)| slot > *last);

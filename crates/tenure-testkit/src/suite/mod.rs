@@ -16,8 +16,8 @@ use crate::stall::{steadily, steadily_async};
 pub use crowds::{a_crowd_is_led_by_one, a_thousand_elections_on_one_session};
 pub use electors::{
     duplicates_never_lead_together, hand_over_by_resigning, hand_over_to_a_named_candidate,
-    many_elections, observers_follow, only_one_of_many_leads, slots_are_taken_once, tokens_rise_over_tenures,
-    withdrawing_leaves_the_queue,
+    many_elections, observers_follow, only_one_of_many_leads, slots_are_taken_once,
+    tokens_rise_over_tenures, withdrawing_leaves_the_queue,
 };
 pub use lines::a_bad_line_makes_no_second_leader;
 pub use processes::{

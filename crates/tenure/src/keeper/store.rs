@@ -8,7 +8,9 @@ use std::{
 use core::time::Duration;
 use tenure_core::{
     ElectionName, Incarnation, Moment, RequestId, SessionId,
-    backend::{Backend, Change, Effect, Hold, News, Registrar, Report, Slot, Step, StoreError, Word},
+    backend::{
+        Backend, Change, Effect, Hold, News, Registrar, Report, Slot, Step, StoreError, Word,
+    },
     ledger::Command,
     timing::Ttl,
 };
