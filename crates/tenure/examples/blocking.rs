@@ -22,6 +22,10 @@ fn main() -> Result<(), Error> {
         }
         Ok::<_, Error>(())
     })?;
+    // The store confirms in the background that leadership was given up.
+    while elector.leader("examples/blocking")?.view.leader().is_some() {
+        sleep(Duration::from_millis(10));
+    }
     println!("now: {:?}", elector.leader("examples/blocking")?.view);
     Ok(())
 }
