@@ -332,7 +332,10 @@ impl Cluster {
             let leader = roles.iter().filter(leads).max_by_key(|line| line.number("term"))?;
             let (term, id) = (leader.number("term"), &leader.body["leader"]);
             let follow = |line: &&Line| line.number("term") == term && line.body["leader"] == *id;
-            roles.iter().all(follow).then(|| leader.node.clone())
+            // And a quorum has confirmed it: that word must not be taken for a later leader's.
+            let proved = |line: &Line| line.event == "quorum_leader" && line.number("term") == term;
+            let agree = roles.iter().all(follow) && lines.iter().any(proved);
+            agree.then(|| leader.node.clone())
         })
     }
 
