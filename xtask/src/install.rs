@@ -57,6 +57,32 @@ pub(crate) fn components() -> Outcome {
     Ok(())
 }
 
+/// Makes sure `cargo nextest` can be called: it gives each test a process and a time limit, and
+/// repeats what fails. Where it is missing it is built, once, below the target directory.
+pub(crate) fn nextest() -> Outcome {
+    let works = || quiet(cargo().args(["nextest", "--version"]).stdin(Stdio::null()));
+    if works() {
+        return Ok(());
+    }
+    println!("    cargo-nextest is missing: building it (about five minutes, once)");
+    let mut install = cargo();
+    install.args(["install", "--locked", "--quiet", "cargo-nextest", "--root"]).arg(tools());
+    let status = install.stdin(Stdio::null()).status();
+    if status.is_ok_and(|status| status.success()) && works() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "cannot run `cargo nextest`",
+        "it is not installed, and cargo could not build it; see above",
+        "run `cargo install --locked cargo-nextest`, then try again",
+    ))
+}
+
+/// Where programs go that only the tests need.
+fn tools() -> PathBuf {
+    workspace().join("target/tools")
+}
+
 /// What the tests of the stores start and call: program, Debian package, and what for.
 const SERVERS: [(&str, &str, &str); 11] = [
     ("redis-server", "redis-server", "the tests hold elections on a real Redis"),
@@ -251,7 +277,8 @@ fn apt<const N: usize>(args: [&str; N]) -> Command {
     command
 }
 
-/// A cargo of the same toolchain, without what the outer cargo set for xtask.
+/// A cargo of the same toolchain, without what the outer cargo set for xtask, that finds the
+/// subcommands which were built for the tests.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
@@ -261,6 +288,11 @@ pub(crate) fn cargo() -> Command {
         if of_xtask {
             command.env_remove(name);
         }
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places = env::split_paths(&path).chain([tools().join("bin")]);
+    if let Ok(places) = env::join_paths(places) {
+        command.env("PATH", places);
     }
     command
 }

@@ -22,6 +22,10 @@ pub(crate) struct TestArgs {
     jobs: u16,
 }
 
+/// What needs no server and no cluster of processes: the end-to-end tests are the integration
+/// tests of the binary's package.
+const QUICK: &str = "not (package(tenure-cli) and kind(test)) and not package(tenure-testkit)";
+
 /// One step: its name, and either a call of cargo or the tidy rules.
 struct Step {
     name: &'static str,
@@ -37,9 +41,10 @@ enum Work {
 /// Runs the steps; the first failure ends the run unless told otherwise.
 pub(crate) fn run(args: &TestArgs) -> Outcome {
     let started = Instant::now();
-    println!("==> tools: git, rustfmt, clippy");
+    println!("==> tools: git, rustfmt, clippy, nextest");
     install::git()?;
     install::components()?;
+    install::nextest()?;
     if !args.quick {
         println!("==> servers of the stores");
         install::servers()?;
@@ -49,7 +54,7 @@ pub(crate) fn run(args: &TestArgs) -> Outcome {
     for (index, step) in steps.iter().enumerate() {
         println!("==> [{}/{}] {}: {}", index + 1, steps.len(), step.name, step.alone);
         let begun = Instant::now();
-        let verdict = step.run_patiently();
+        let verdict = step.run();
         let seconds = begun.elapsed().as_secs_f32();
         match verdict {
             Ok(()) => println!("<== {} ok, {seconds:.1} s", step.name),
@@ -90,24 +95,15 @@ fn steps(args: &TestArgs) -> Vec<Step> {
         steps.extend(mixes(&jobs));
     }
     if args.quick {
-        // The end-to-end tests are the integration tests of the binary's package.
-        steps.push(cargo(
-            "unit tests",
-            None,
-            &["test", "--workspace", "--exclude=tenure-cli", "--exclude=tenure-testkit", &jobs],
-        ));
-        steps.push(cargo(
-            "tests of the binary",
-            None,
-            &["test", "-p", "tenure-cli", "--bins", &jobs],
-        ));
+        steps.push(cargo("tests", None, &["nextest", "run", "--workspace", "-E", QUICK, &jobs]));
     } else {
         steps.push(cargo(
             "docs",
             Some(("RUSTDOCFLAGS", "-D warnings")),
             &["doc", "--workspace", "--no-deps", &jobs],
         ));
-        steps.push(cargo("tests", None, &["test", "--workspace", &jobs]));
+        steps.push(cargo("examples in docs", None, &["test", "--doc", "--workspace", &jobs]));
+        steps.push(cargo("tests", None, &["nextest", "run", "--workspace", &jobs]));
     }
     steps
 }
@@ -135,22 +131,7 @@ fn cargo(name: &'static str, env: Option<(&'static str, &'static str)>, args: &[
     }
 }
 
-/// The tests hold real leases on real servers: a machine that stands still for longer than a
-/// lease loses it, as it must. So they have another chance, and say that they took it.
-const CHANCES: u32 = 3;
-
 impl Step {
-    fn run_patiently(&self) -> Result<(), String> {
-        let chances = if self.name == "tests" { CHANCES } else { 1 };
-        for chance in 1..chances {
-            match self.run() {
-                Ok(()) => return Ok(()),
-                Err(why) => println!("<== {} FAILED in attempt {chance}: {why}; again", self.name),
-            }
-        }
-        self.run()
-    }
-
     fn run(&self) -> Result<(), String> {
         match &self.work {
             Work::Tidy => tidy::check(),

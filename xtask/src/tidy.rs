@@ -179,7 +179,8 @@ fn file_rules(file: &Path, text: &str) -> Vec<String> {
 /// Whether a line's condition is more than one feature that is on.
 fn mixes_features(line: &str) -> bool {
     let condition = line.contains("cfg(") || line.contains("cfg!(");
-    condition && line.contains("feature") && !line.contains("(feature = ")
+    let single = line.contains("cfg(feature = ") || line.contains("cfg!(feature = ");
+    condition && line.contains("feature") && !single
 }
 
 fn lock_rules(name: &str, text: &str) -> Vec<String> {

@@ -111,23 +111,37 @@ impl Questions {
         self.gathering.push((now, waiter, sessions));
     }
 
-    /// The next question to send, unless one is under way that is younger than `patience`. What
-    /// has been under way for longer is taken for lost and asked again: the answer then proves
-    /// more than was wanted, never less, because the confirmation comes later than the question.
+    /// The next question to send: about the present first, then renewals, each unless one of its
+    /// kind is under way that is younger than `patience`. They do not wait for each other, since
+    /// the Raft leader lets renewals wait for a heartbeat. What has been under way for longer is
+    /// taken for lost and asked again: the answer then proves more than was wanted, never less,
+    /// because the confirmation comes later than the question.
     pub(crate) fn next(
         &mut self,
         now: Moment,
         patience: core::time::Duration,
     ) -> Option<(u64, Vec<SessionId>)> {
-        if self.under_way.values().any(|batch| batch.waits(now, patience)) {
+        [false, true].into_iter().find_map(|renews| self.next_of(renews, now, patience))
+    }
+
+    fn next_of(
+        &mut self,
+        renews: bool,
+        now: Moment,
+        patience: core::time::Duration,
+    ) -> Option<(u64, Vec<SessionId>)> {
+        let of_kind = |batch: &Batch| batch.renews() == renews;
+        if self.under_way.values().any(|batch| of_kind(batch) && batch.waits(now, patience)) {
             return None;
         }
-        self.ask_again();
-        if self.gathering.is_empty() {
+        self.take_back(of_kind);
+        let kind =
+            |(_, _, sessions): &mut (Moment, Waiter, Vec<SessionId>)| sessions.is_empty() != renews;
+        let waiters: Vec<_> = self.gathering.extract_if(.., kind).collect();
+        if waiters.is_empty() {
             return None;
         }
         self.next += 1;
-        let waiters = std::mem::take(&mut self.gathering);
         let mut sessions: Vec<_> = waiters.iter().flat_map(|(_, _, s)| s.iter().copied()).collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -138,7 +152,7 @@ impl Questions {
     /// When a question that is under way is taken for lost.
     pub(crate) fn next_deadline(&self, patience: core::time::Duration) -> Option<Moment> {
         let waits = self.under_way.values().filter(|batch| batch.confirmed.is_none());
-        waits.map(|batch| batch.sent + patience).max()
+        waits.map(|batch| batch.sent + patience).min()
     }
 
     /// The Raft leader has answered.
@@ -185,17 +199,22 @@ impl Questions {
 
     /// What is under way is asked again: there is a new Raft leader, or it was lost.
     pub(crate) fn ask_again(&mut self) {
-        for (number, batch) in std::mem::take(&mut self.under_way) {
-            if batch.confirmed.is_some() {
-                self.under_way.insert(number, batch);
-            } else {
-                self.gathering.extend(batch.waiters);
-            }
-        }
+        self.take_back(|_| true);
+    }
+
+    fn take_back(&mut self, lost: impl Fn(&Batch) -> bool) {
+        let lost = |_: &u64, batch: &mut Batch| batch.confirmed.is_none() && lost(batch);
+        let lost = self.under_way.extract_if(.., lost);
+        self.gathering.extend(lost.flat_map(|(_, batch)| batch.waiters));
     }
 }
 
 impl Batch {
+    /// Whether it renews sessions, or asks about the present.
+    fn renews(&self) -> bool {
+        self.waiters.iter().any(|(_, _, sessions)| !sessions.is_empty())
+    }
+
     fn waits(&self, now: Moment, patience: core::time::Duration) -> bool {
         self.confirmed.is_none() && now.since(self.sent) < patience
     }
@@ -229,5 +248,24 @@ mod tests {
         assert_eq!(rounds.begin(now, PATIENCE, false), Some(2));
         rounds.began(2, now);
         assert_eq!(rounds.confirmed(2).len(), 2);
+    }
+
+    #[test]
+    fn a_question_about_the_present_does_not_queue_behind_renewals() {
+        let (mut questions, now) = (Questions::default(), Moment::from_nanos(1));
+        let waiter = |number| Waiter { client: 1, number };
+        let renewed = question(2).sessions;
+        questions.ask(waiter(1), renewed.clone(), now);
+        assert_eq!(questions.next(now, PATIENCE), Some((1, renewed.clone())));
+        questions.ask(waiter(2), Vec::new(), now);
+        questions.ask(waiter(3), renewed.clone(), now);
+        // Alone, so that the Raft leader sees that it is in a hurry.
+        assert_eq!(questions.next(now, PATIENCE), Some((2, Vec::new())));
+        assert_eq!(questions.next(now, PATIENCE), None);
+        // Both are lost: each is asked again with its own kind.
+        let now = now + PATIENCE;
+        assert_eq!(questions.next(now, PATIENCE), Some((3, Vec::new())));
+        assert_eq!(questions.next(now, PATIENCE), Some((4, renewed)));
+        assert_eq!(questions.next(now, PATIENCE), None);
     }
 }

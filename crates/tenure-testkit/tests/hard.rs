@@ -87,15 +87,15 @@ async fn a_crowd_at_etcd() {
 async fn a_crowd_at_zookeeper() {
     let dir = tempfile::tempdir().expect("a directory");
     let zookeeper = ZooKeeper::start(dir.path(), 1).expect("ZooKeeper");
-    // Not a thousand elections: while so many are granted one by one, no renewal names all of
-    // them, and a slow store loses leases meanwhile.
     holds_a_crowd(&store(zookeeper.url(), CROWDED), CANDIDATES).await;
+    holds_a_thousand(&store(zookeeper.url(), CROWDED)).await;
 }
 
 #[tokio::test]
 async fn a_crowd_at_postgres() {
     let postgres = postgres();
     holds_a_crowd(&store(postgres.url(), CROWDED), CANDIDATES).await;
+    holds_a_thousand(&store(postgres.url(), CROWDED)).await;
 }
 
 #[tokio::test]
@@ -103,7 +103,9 @@ async fn a_crowd_in_a_directory() {
     let dir = tempfile::tempdir().expect("a directory");
     let url = format!("file://{}", dir.path().display());
     // Linux gives a user 128 places to wait at (fs.inotify.max_user_instances); each takes one.
-    holds_a_crowd(&Store { expires: false, ..store(url, CROWDED) }, CANDIDATES / 4).await;
+    let store = Store { expires: false, ..store(url, CROWDED) };
+    holds_a_crowd(&store, CANDIDATES / 4).await;
+    holds_a_thousand(&store).await;
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ impl Registrar {
         result: Result<Report, StoreError>,
         now: Moment,
     ) {
-        let (election, renewed) = (&bid.election, self.renewed);
+        let (election, told) = (&bid.election, self.renewals.told());
         let entry = self.entry(election);
         entry.busy = false;
         if entry.bid.as_ref() != Some(bid) {
@@ -118,7 +118,7 @@ impl Registrar {
         let token = holding.token_of(bid.session);
         // A renewal that left later and did not name it was believed already: once more, so
         // that its lease is at least as long.
-        if token.is_some() && renewed > number {
+        if token.is_some() && told > number {
             return self.look_after(election, now);
         }
         entry.held = token.map(|token| (token, number));

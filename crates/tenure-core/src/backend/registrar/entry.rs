@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub(super) ending: Option<Ending>,
     /// A step for it is under way.
     pub(super) busy: bool,
+    /// Its acquisition waits for others.
+    pub(super) held_up: bool,
     /// It changed while a step was under way.
     pub(super) again: bool,
     /// Whoever has just handed over lets others go first until then.
@@ -64,6 +66,7 @@ impl Entry {
             held: None,
             ending: None,
             busy: false,
+            held_up: false,
             again: false,
             stands_back: None,
             known: None,
@@ -138,8 +141,11 @@ impl Entry {
         news
     }
 
-    /// What was heard of it was confirmed in another way.
-    pub(super) fn refresh(&mut self, now: Moment) {
+    /// A renewal that named it was acknowledged.
+    pub(super) fn renewed(&mut self, step: u64, now: Moment) {
+        if let Some((_, confirmed)) = &mut self.held {
+            *confirmed = step.max(*confirmed);
+        }
         if let Some(known) = &mut self.known {
             known.heard = now;
         }

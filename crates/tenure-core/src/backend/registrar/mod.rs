@@ -7,12 +7,14 @@
 //! reports what came of them with [`Registrar::done`], and passes the time.
 //!
 //! **Invariant:** a renewal is acknowledged to the contender only if every tenure that it
-//! believes to hold was named in that renewal, or was confirmed by a step that was sent later
-//! still. The contender has one deadline for all its tenures; without this rule, a renewal that
-//! left while a grant was on its way would lengthen the belief in a lease it did not lengthen.
+//! believes to hold was confirmed by that renewal, or by a step that was sent later still. The
+//! contender has one deadline for all its tenures; without this rule, a renewal that left while
+//! a grant was on its way would lengthen the belief in a lease it did not lengthen. While grants
+//! flow, the answer to one renewal so acknowledges the one before it.
 
 mod candidacies;
 mod entry;
+mod renewals;
 mod sessions;
 mod steps;
 #[cfg(test)]
@@ -27,6 +29,7 @@ use alloc::{
 use core::time::Duration;
 
 use entry::{Entry, Task};
+use renewals::Renewals;
 use sessions::Closing;
 pub use steps::{Effect, Report, Step};
 use steps::{UnderWay, unsupported};
@@ -41,6 +44,9 @@ use crate::{
 
 /// Elections that are asked about in one step.
 const BATCH: usize = 256;
+/// Elections that are contended for at once. The others wait here and not at the store, where a
+/// renewal would come after them.
+const ACQUISITIONS: usize = 32;
 
 /// One process's dealings with a store of leases.
 #[derive(Debug)]
@@ -54,8 +60,10 @@ pub struct Registrar {
     closing: Vec<Closing>,
     under_way: BTreeMap<u64, UnderWay>,
     next_step: u64,
-    /// The latest renewal that the store acknowledged and the contender was told of.
-    renewed: u64,
+    renewals: Renewals,
+    /// Acquisitions under way, and the elections whose turn comes after them.
+    acquiring: usize,
+    held_up: VecDeque<ElectionName>,
     poll: Duration,
     patience: Duration,
     retry: Duration,
@@ -77,7 +85,9 @@ impl Registrar {
             closing: Vec::new(),
             under_way: BTreeMap::new(),
             next_step: 1,
-            renewed: 0,
+            renewals: Renewals::default(),
+            acquiring: 0,
+            held_up: VecDeque::new(),
             poll: ttl / 2,
             patience: ttl,
             retry: (ttl / 8).clamp(Duration::from_millis(50), Duration::from_secs(1)),
@@ -159,7 +169,8 @@ impl Registrar {
         let entries = self.entries.iter();
         let holds: Vec<_> = entries.filter_map(|(name, entry)| entry.hold(name, ttl)).collect();
         let step = Step::Renew { session, holds: holds.clone() };
-        self.run(step, UnderWay::Renew { session, renewal, holds });
+        self.renewals.sent(self.next_step, renewal);
+        self.run(step, UnderWay::Renew { session, holds });
     }
 
     /// Somebody wants to know how an election stands.
@@ -240,12 +251,16 @@ impl Registrar {
             UnderWay::Close { request, session, until } => {
                 self.closed(request, session, until, &result, now);
             }
-            UnderWay::Renew { session, renewal, holds } => {
+            UnderWay::Renew { session, holds } => {
                 if let Ok(Report::Lapsed(lapsed)) = result {
-                    self.extended(number, session, renewal, &holds, &lapsed, now);
+                    self.extended(number, session, &holds, &lapsed, now);
                 }
             }
-            UnderWay::Acquire(bid) => self.acquired(number, &bid, result, now),
+            UnderWay::Acquire(bid) => {
+                self.acquiring -= 1;
+                self.acquired(number, &bid, result, now);
+                self.let_one_in(now);
+            }
             UnderWay::Ending(bid) => self.ended(&bid, &result, now),
             UnderWay::Look(elections) => self.looked(elections, result, now),
         }
@@ -320,11 +335,20 @@ impl Registrar {
             _ => None,
         };
         let Some(task) = task else { return self.tidy(election) };
+        if matches!(task, Task::Acquire(_)) && self.acquiring >= ACQUISITIONS {
+            if !core::mem::replace(&mut entry.held_up, true) {
+                self.held_up.push_back(election.clone());
+            }
+            return;
+        }
         entry.busy = true;
         entry.again = false;
         match task {
             Task::Look => looks.push(election.clone()),
-            Task::Acquire(bid) => self.run(Step::Acquire(bid.clone()), UnderWay::Acquire(bid)),
+            Task::Acquire(bid) => {
+                self.acquiring += 1;
+                self.run(Step::Acquire(bid.clone()), UnderWay::Acquire(bid));
+            }
             Task::Withdraw(bid) => {
                 let step = Step::Withdraw { session: bid.session, election: bid.election.clone() };
                 self.run(step, UnderWay::Ending(bid));
@@ -332,6 +356,18 @@ impl Registrar {
             Task::Release(hold, successor) => {
                 let Some(bid) = self.entry(election).bid.clone() else { return };
                 self.run(Step::Release { hold, successor }, UnderWay::Ending(bid));
+            }
+        }
+    }
+
+    /// An acquisition has ended: it is the turn of the next that still wants one.
+    fn let_one_in(&mut self, now: Moment) {
+        while self.acquiring < ACQUISITIONS
+            && let Some(election) = self.held_up.pop_front()
+        {
+            if let Some(entry) = self.entries.get_mut(&election) {
+                entry.held_up = false;
+                self.look_after(&election, now);
             }
         }
     }

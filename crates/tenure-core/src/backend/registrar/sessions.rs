@@ -6,6 +6,7 @@ use super::{
     super::{Hold, News, StoreError},
     Registrar, Report, Step,
     entry::Ending,
+    renewals::Renewals,
     steps::UnderWay,
 };
 use crate::{
@@ -52,6 +53,7 @@ impl Registrar {
             self.ask_to_close(None, old, now + self.patience);
         }
         self.session = Some((session, ttl));
+        self.renewals = Renewals::default();
         self.opening = Some((request, Some(now)));
         self.tick(now);
     }
@@ -150,7 +152,6 @@ impl Registrar {
         &mut self,
         number: u64,
         session: SessionId,
-        renewal: u64,
         holds: &[Hold],
         lapsed: &[ElectionName],
         now: Moment,
@@ -159,7 +160,8 @@ impl Registrar {
             return;
         }
         let holds: BTreeMap<_, _> = holds.iter().map(|hold| (&hold.election, hold.token)).collect();
-        let mut covered = true;
+        // The session itself is confirmed by this very step.
+        let mut covered = number;
         let mut words = Vec::new();
         for (election, entry) in &mut self.entries {
             let Some((token, confirmed)) = entry.held else { continue };
@@ -171,17 +173,16 @@ impl Registrar {
             if named && lapsed.contains(election) && confirmed < number {
                 words.push(entry.lapse(election, token, now));
             } else if named {
-                entry.refresh(now);
-            } else if confirmed < number {
-                covered = false;
+                entry.renewed(number, now);
+            } else {
+                covered = covered.min(confirmed);
             }
         }
         for word in words {
             self.timers.set(&word.election, Some(now));
             self.say(News::Seen(word.into()));
         }
-        if covered {
-            self.renewed = self.renewed.max(number);
+        if let Some(renewal) = self.renewals.confirmed(covered) {
             self.say(News::Renewed(session, renewal));
         }
         self.tick(now);

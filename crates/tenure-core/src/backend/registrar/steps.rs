@@ -96,7 +96,6 @@ pub(super) enum UnderWay {
     },
     Renew {
         session: SessionId,
-        renewal: u64,
         holds: Vec<Hold>,
     },
     Acquire(Bid),
