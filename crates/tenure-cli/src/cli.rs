@@ -118,6 +118,7 @@ pub(crate) enum Command {
     Node(Box<command::node::NodeArgs>),
     Cluster(command::cluster::ClusterArgs),
     Fence(command::fence::FenceArgs),
+    Doctor(command::doctor::DoctorArgs),
     Completions(command::completions::CompletionsArgs),
     Man(command::man::ManArgs),
     Version(command::version::VersionArgs),

@@ -35,6 +35,9 @@ const PING: Duration = Duration::from_secs(6);
 /// First pause between two rounds over all members.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What rustls says of a server whose certificate it does not accept.
+const BAD_CERTIFICATE: &str = "invalid peer certificate";
+
 /// A member, and the connection to it.
 struct Member {
     name: String,
@@ -158,6 +161,10 @@ impl Client {
             };
             self.leave(at);
             tried += 1;
+            // No member has a certificate that is trusted: waiting would change nothing.
+            if tried >= self.members.len() && trouble.contains(BAD_CERTIFICATE) {
+                return Err(Failure::Untrusted(trouble));
+            }
             if tried % self.members.len() == 0 {
                 sleep(pause).await;
                 pause = (pause * 2).min(self.attempt / 2);
@@ -255,6 +262,8 @@ impl Client {
 pub(crate) enum Failure {
     /// Nobody answered; what became of it is unknown.
     Silent(String),
+    /// No member has a certificate that is trusted; nothing was asked.
+    Untrusted(String),
     /// etcd refused it.
     Answered(Status),
 }
@@ -263,7 +272,9 @@ impl Failure {
     /// In the words of the port, with what to do about it.
     pub(crate) fn told(&self) -> StoreError {
         match self {
-            Self::Silent(why) => StoreError::Unavailable { why: why.clone() },
+            Self::Silent(why) | Self::Untrusted(why) => {
+                StoreError::Unavailable { why: why.clone() }
+            }
             Self::Answered(status) => StoreError::Refused { why: advice(status) },
         }
     }

@@ -66,6 +66,10 @@ pub async fn connect(connect: &Connect) -> Result<Arc<dyn Backend>, ConnectError
                 };
                 return Err(ConnectError::Unusable { store: target.shown(), why });
             }
+            Err(Failure::Untrusted(why)) => {
+                let why = format!("{why}; ?ca=FILE names the certificates to trust");
+                return Err(ConnectError::Unusable { store: target.shown(), why });
+            }
             Err(Failure::Silent(why)) if begun.elapsed() + limit > connect.timeout => {
                 return Err(ConnectError::Unavailable { store: target.shown(), why: away(&why) });
             }

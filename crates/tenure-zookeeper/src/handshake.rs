@@ -13,6 +13,9 @@ use tokio::{
 
 /// Length of a session's password.
 const PASSWORD: usize = 16;
+/// Length of a `ConnectResponse`: version, timeout, session, password, and since 3.4 one byte more
+/// that says whether the server is read-only.
+const ANSWER: usize = 4 + 4 + 8 + 4 + PASSWORD;
 /// Operation number of the end of a session.
 const CLOSE_SESSION: i32 = -11;
 
@@ -69,12 +72,21 @@ async fn session(server: &str, millis: i32) -> Result<Duration, Trouble> {
         );
         return Err(Trouble::Away(why));
     }
-    let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap_or(0).min(64)];
-    let read = stream.read_exact(&mut answer).await;
-    let granted = read.ok().and_then(|_| granted(u32::from_be_bytes(length), &answer));
     let strange =
         || Trouble::NotZooKeeper(format!("{server}: what answers there is not ZooKeeper"));
-    let granted = granted.ok_or_else(strange)?;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length != ANSWER && length != ANSWER + 1 {
+        return Err(strange());
+    }
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer).await.map_err(away)?;
+    let granted = granted(&answer).ok_or_else(strange)?;
+    if granted.is_zero() {
+        let why = format!(
+            "{server}: it is so slow that a session ran out before the answer to its opening came"
+        );
+        return Err(Trouble::Away(why));
+    }
     // So that it need not wait for the session to run out.
     let _ = stream.write_all(&close()).await;
     let _ = stream.read(&mut [0; 64]).await;
@@ -106,16 +118,12 @@ fn framed(body: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], body].concat()
 }
 
-/// The length of the session in a `ConnectResponse`.
-fn granted(length: u32, body: &[u8]) -> Option<Duration> {
-    // Version, timeout, session, password, and since 3.4 whether the server is read-only.
-    let known = 4 + 4 + 8 + 4 + PASSWORD;
-    let length = usize::try_from(length).ok()?;
+/// The length of the session in a `ConnectResponse`; zero when it had run out by then.
+fn granted(body: &[u8]) -> Option<Duration> {
     let version = body.get(..4)?;
     let millis = i32::from_be_bytes(body.get(4..8)?.try_into().ok()?);
-    let fits = length == known || length == known + 1;
     let granted = Duration::from_millis(u64::try_from(millis).ok()?);
-    (fits && version == [0; 4] && !granted.is_zero()).then_some(granted)
+    (version == [0; 4]).then_some(granted)
 }
 
 /// What `srvr`, the only word that every server answers unless it was forbidden, tells.
@@ -145,13 +153,12 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_zookeeper_is_one() {
-        let mut answer = vec![0; 37];
+        let mut answer = vec![0; ANSWER + 1];
         answer[4..8].copy_from_slice(&400i32.to_be_bytes());
-        assert_eq!(granted(37, &answer), Some(Duration::from_millis(400)));
-        assert_eq!(granted(36, &answer[..36]), Some(Duration::from_millis(400)));
-        assert_eq!(granted(1_347_375_956, &answer), None, "HTTP");
-        assert_eq!(granted(37, &[0; 37]), None, "an expired session");
-        assert_eq!(granted(37, b"-ERR unknown command............."), None);
+        assert_eq!(granted(&answer), Some(Duration::from_millis(400)));
+        assert_eq!(granted(&answer[..ANSWER]), Some(Duration::from_millis(400)));
+        assert_eq!(granted(&[0; ANSWER]), Some(Duration::ZERO), "a session that has run out");
+        assert_eq!(granted(b"-ERR unknown command................"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod campaign;
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod evict;
 pub(crate) mod fence;
 pub(crate) mod history;
@@ -68,6 +69,7 @@ fn run_client(command: Command, global: &Global, output: Output) -> Outcome {
         Command::Resume(args) => client(pause::resume(&args, global, output)),
         Command::Cluster(args) => client(cluster::run(args, global, output)),
         Command::Fence(args) => fence::run(args, global, output),
+        Command::Doctor(args) => block_on(doctor::run(&args, global, output)),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args, output),
         Command::Version(args) => version::run(&args, output),
