@@ -17,11 +17,11 @@ use crate::{
     output::{Output, human::Paint, json},
 };
 
-/// Check this machine, and a store: what it promises as it is configured, and how long a failover
-/// takes
+/// Check this machine, and what a store promises
 ///
-/// Connects as a candidate would, so whatever would stop one is told here too. Nothing is
-/// contended for, and nothing is changed.
+/// The sheet is for leases of one length: when they are renewed, when a holder gives up, and how
+/// long a failover takes at worst. Connects as a candidate would, so whatever would stop one is told
+/// here too. Nothing is contended for, and nothing is changed.
 #[derive(Debug, Args)]
 #[command(after_help = epilogue(
     &[

@@ -76,6 +76,25 @@ fn as_json_an_error_is_one_object() {
 }
 
 #[test]
+fn the_doctor_looks_at_the_machine_and_at_a_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = format!("file://{}", dir.path().display());
+    let data = dir.path().display().to_string();
+    let output = tenure(&["doctor", "--url", &url, "--data-dir", &data, "--json"], dir.path());
+    let sheet: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let machine = sheet["machine"].as_array().expect("checks of the machine");
+    let names: Vec<_> = machine.iter().filter_map(|check| check["check"].as_str()).collect();
+    for name in ["proof of death", "stalls", "disk"] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    assert_eq!(sheet["store"]["store"], "file");
+    assert!(sheet["store"]["worst_failover_ms"].as_u64() >= sheet["store"]["ttl_ms"].as_u64());
+    // Its promise depends on where the directory lies, so it is worth a look.
+    assert_eq!(sheet["store"]["guarantees"]["one-holder"]["holds"], "if");
+    assert_eq!((sheet["good"].as_bool(), output.status.code()), (Some(false), Some(1)));
+}
+
+#[test]
 fn command_lines_that_make_no_sense() {
     for (name, arguments) in [
         ("unknown-flag", &["leader", "demo", "--al"] as &[&str]),
