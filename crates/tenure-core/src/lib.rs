@@ -3,6 +3,7 @@
 //! - [`ledger`]: the reference meaning of leadership as a deterministic state machine.
 //! - [`candidate`]: what one contending process may believe about itself, and until when.
 //! - [`backend`]: the port through which elections are held on stores that know only leases.
+//! - [`partitions`]: which member of a family of elections contends for which of them.
 //! - [`timing`]: the arithmetic of leases: who counts from when, and with which margin.
 //! - the vocabulary both share: names, identities, tokens, moments and views.
 //!
@@ -19,6 +20,7 @@ mod identity;
 pub mod ledger;
 mod name;
 mod number;
+pub mod partitions;
 mod time;
 pub mod timing;
 mod view;

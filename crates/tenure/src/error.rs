@@ -35,6 +35,14 @@ pub enum Error {
         /// What would work.
         shortest: Duration,
     },
+    /// A number of partitions that cannot be shared. Nothing was sent.
+    #[error("{given} partitions cannot be shared: 1 to {most} can")]
+    Partitions {
+        /// What was asked for.
+        given: u32,
+        /// The most.
+        most: u32,
+    },
     /// The store cannot be used or reached. No lease is held.
     #[error(transparent)]
     Store(#[from] ConnectError),
@@ -75,6 +83,7 @@ impl Error {
                 Refusal::DuplicateCandidate { .. } | Refusal::Banned { .. } | Refusal::Limit { .. }
             ),
             Self::Name(_)
+            | Self::Partitions { .. }
             | Self::Ttl(_)
             | Self::TtlTooShort { .. }
             | Self::Lost(_)

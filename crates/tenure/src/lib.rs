@@ -32,6 +32,7 @@
 //! | to | use |
 //! |---|---|
 //! | do something while leading | [`Candidate::run`], [`Lead::protect`], [`Lead::check`] |
+//! | lead many elections together with others | [`Elector::partitions`] |
 //! | know who leads | [`Election::leader`], [`Observer`] |
 //! | refuse whoever leads no longer | [`fence`] |
 //! | do all that without `async` | [`blocking`] |
@@ -48,6 +49,7 @@ pub mod fence;
 mod keeper;
 mod leadership;
 mod observer;
+mod partitions;
 mod stores;
 mod system;
 
@@ -57,6 +59,7 @@ pub use elector::{Elector, ElectorBuilder};
 pub use error::Error;
 pub use leadership::{Lead, Leadership, Lost, Taken};
 pub use observer::{Observer, Sightings};
+pub use partitions::{Family, Member};
 
 pub use tenure_core::{
     CandidateId, ElectionName, Leader, NameError, Revision, Sighting, Token, Value, View,

@@ -5,6 +5,7 @@
 
 mod crowds;
 mod electors;
+mod families;
 mod lines;
 mod processes;
 mod servers;
@@ -19,6 +20,7 @@ pub use electors::{
     many_elections, observers_follow, only_one_of_many_leads, slots_are_taken_once,
     tokens_rise_over_tenures, withdrawing_leaves_the_queue,
 };
+pub use families::a_family_is_shared_evenly;
 pub use lines::a_bad_line_makes_no_second_leader;
 pub use processes::{
     a_proved_death_is_succeeded_at_once, killed_holder_is_succeeded, paused_holder_notices_first,
@@ -58,7 +60,8 @@ pub async fn conforms(store: &Store, program: &Path) {
     steady!(store;
         only_one_of_many_leads, tokens_rise_over_tenures, hand_over_by_resigning,
         hand_over_to_a_named_candidate, withdrawing_leaves_the_queue, observers_follow,
-        many_elections, slots_are_taken_once, duplicates_never_lead_together
+        many_elections, slots_are_taken_once, duplicates_never_lead_together,
+        a_family_is_shared_evenly
     );
     if store.shared {
         steadily(store.ttl, |attempt| killed_holder_is_succeeded(store, program, attempt));
