@@ -48,6 +48,7 @@ const EXITS: [(&str, &str); 10] = [
         ("tenure run rotate --once-per 1h -- ./rotate", "from cron, on every host: one runs it"),
         ("tenure run api --forever --listen 127.0.0.1:4040 -- ./serve", "for a service manager"),
         ("tenure run pool --slots 3 -- ./worker", "three at once, each with a number of its own"),
+        ("tenure run orders --partitions 16 -- ./worker", "on every host: each leads its share"),
         ("tenure run billing --dry-run", "the time that there is for each step"),
     ],
     &EXITS,
@@ -129,6 +130,22 @@ pub(crate) struct Who {
     #[arg(short = 'k', long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) slots: u16,
+    /// Share ELECTION/0 to ELECTION/N-1 with all who run the same: a command for each partition
+    /// that falls to this instance ($TENURE_PARTITION), moved as instances come and go
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096),
+          conflicts_with_all = ["slots", "preempt", "once_per", "wait", "no_wait", "listen",
+                                "foreground"])]
+    pub(crate) partitions: Option<u32>,
+    /// The share of this instance is in proportion to this; with 0 it takes nothing
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "partitions")]
+    pub(crate) weight: u16,
+    /// This instance leads at most so many of them
+    #[arg(long, value_name = "N", requires = "partitions")]
+    pub(crate) max_partitions: Option<u32>,
+    /// A partition that is led moves when its plan has been the same for this long
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = args::duration,
+          requires = "partitions")]
+    pub(crate) settle: Duration,
     /// Run at most once for each SLOT: a length of time (1h: the UTC hour in which this started),
     /// or a name, later ones being higher as text (2026-11-21)
     #[arg(long, value_name = "SLOT", value_parser = run::once_per)]

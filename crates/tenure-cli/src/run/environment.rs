@@ -65,6 +65,10 @@ pub(crate) fn prepare(
     if let Some(slot) = &settings.slot {
         command.env("TENURE_SLOT", slot.as_str());
     }
+    if let Some((partition, count)) = settings.partition {
+        command.env("TENURE_PARTITION", partition.to_string());
+        command.env("TENURE_PARTITIONS", count.to_string());
+    }
     if let Some(previous) = &occasion.previous {
         command.env("TENURE_PREV_LEADER", previous.as_str());
     }

@@ -73,15 +73,8 @@ impl Launch {
         let failed = |what: &str, error: io::Error| {
             Failure::new(Exit::Tool, what, error, "see tenure run --help")
         };
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| {
-            failed("the command cannot be tied to its supervisor", error.into())
-        })?;
-        // The parent may have ended before the kernel was told.
-        let parent = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
-        if u32::try_from(parent) != Ok(self.parent) {
-            let gone = io::Error::other("it ended just now");
-            return Err(failed("the command's supervisor is gone", gone));
-        }
+        end_with_parent(self.parent, Signal::KILL)
+            .map_err(|error| failed("the command cannot be tied to its supervisor", error))?;
         if let Some(group) = &self.cgroup {
             fs::write(group.join("cgroup.procs"), "0")
                 .map_err(|error| failed("the command cannot enter its control group", error))?;
@@ -97,6 +90,17 @@ impl Launch {
             return Err(failed("it is too late to start the command", late));
         }
         signals::release().map_err(|error| failed("signals cannot be given back", error))
+    }
+}
+
+/// Has the kernel send this process a signal when its parent ends.
+pub(crate) fn end_with_parent(parent: u32, signal: Signal) -> io::Result<()> {
+    set_parent_process_death_signal(Some(signal))?;
+    // The parent may have ended before the kernel was told.
+    let now = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
+    match u32::try_from(now) == Ok(parent) {
+        true => Ok(()),
+        false => Err(io::Error::other("it ended just now")),
     }
 }
 

@@ -35,6 +35,7 @@ mod parse;
 mod preempt;
 mod report;
 mod settings;
+mod share;
 mod sheet;
 mod signals;
 mod store;
@@ -72,6 +73,10 @@ pub(crate) fn main(
         output.failure(&failure);
         Ok(code)
     };
+    let held = match share::held() {
+        Ok(held) => held.filter(|_| options.who.partitions.is_some()),
+        Err(failure) => return told((FAILED, failure)),
+    };
     let is_warden = std::env::var_os(front::WARDEN).is_some();
     if options.if_configured && !is_warden && !store::is_configured(&options.member, global) {
         return match Settings::new(election, options, global) {
@@ -83,11 +88,21 @@ pub(crate) fn main(
         Ok(settings) => settings,
         Err(refused) => return told(refused),
     };
+    let settings = match held {
+        Some(partition) => match settings.of_partition(partition) {
+            Ok(settings) => settings,
+            Err(failure) => return told((FAILED, failure)),
+        },
+        None => settings,
+    };
     if settings.options.dry_run {
         output.data(&sheet::of(&settings, output.json))?;
         return Ok(Exit::Yes.code());
     }
-    let ended = if is_warden {
+    let shared = settings.options.who.partitions.filter(|_| held.is_none());
+    let ended = if let Some(partitions) = shared {
+        share::run(settings, partitions)
+    } else if is_warden {
         warden::run(settings, output)
     } else {
         let manager = notify::Manager::find(settings.options.outside.notify);

@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) patience: Duration,
     /// What the command runs at most once for.
     pub(crate) slot: Option<Value>,
+    /// The partition that this process holds, of how many.
+    pub(crate) partition: Option<(u32, u32)>,
     /// Also what happens all the time is told.
     pub(crate) verbose: bool,
 }
@@ -107,7 +109,32 @@ impl Settings {
         let store = store::find(&options.member, global).map_err(failed)?;
         let patience = global.timeout.unwrap_or(crate::ask::PATIENCE);
         let verbose = global.verbose > 0;
-        Ok(Self { election, options, budget, program, hooks, store, patience, slot, verbose })
+        if options.who.partitions.is_some() && matches!(store, Store::Quorum(_)) {
+            return Err(failed(Failure::usage(
+                "--partitions cannot go with --peers",
+                "each partition is held by a process of its own, and only one can be the node",
+                "run tenure node on these machines, and give its --url",
+            )));
+        }
+        Ok(Self {
+            election,
+            options,
+            budget,
+            program,
+            hooks,
+            store,
+            patience,
+            slot,
+            partition: None,
+            verbose,
+        })
+    }
+
+    /// The same for one partition of the family that the command line names.
+    pub(crate) fn of_partition(mut self, partition: u32) -> Outcome<Self> {
+        self.election = super::share::election(&self.election, partition)?;
+        self.partition = self.options.who.partitions.map(|count| (partition, count));
+        Ok(self)
     }
 
     /// What decides.

@@ -39,6 +39,8 @@ use crate::{
     output::Output,
 };
 
+pub(super) use begin::candidate_id;
+
 /// Longest wait for hooks that are still to run when everything else is over.
 const LAST_HOOKS: Duration = Duration::from_secs(10);
 

@@ -27,6 +27,7 @@ mod run_files;
 mod run_losses;
 mod run_options;
 mod run_places;
+mod run_share;
 mod sleepers;
 mod strangers;
 mod support;

@@ -131,7 +131,7 @@ pub(super) fn begin(settings: Settings, output: Output) -> Outcome<Warden> {
     })
 }
 
-fn candidate_id(settings: &Settings, front: u32) -> Outcome<CandidateId> {
+pub(crate) fn candidate_id(settings: &Settings, front: u32) -> Outcome<CandidateId> {
     if let Some(id) = &settings.options.who.id {
         return Ok(id.clone());
     }
