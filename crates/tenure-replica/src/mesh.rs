@@ -24,7 +24,7 @@
 //!
 //! A node that was away while others joined, or got their vote, can be spoken to by a member
 //! that it does not know, or takes for a learner like itself, and so has no connection to. Its
-//! answers go through whoever is connected, in turn: without them it would never be sent what it
+//! answers go through everybody who is connected: without them it would never be sent what it
 //! lacks, and never learn of that member.
 
 use core::time::Duration;
@@ -133,8 +133,6 @@ pub(crate) struct Mesh {
     learners: BTreeSet<NodeId>,
     /// Nodes with a connection, in whichever direction.
     present: BTreeSet<NodeId>,
-    /// Whose turn it is to pass on a frame for a node to which this one keeps no connection.
-    turn: usize,
 }
 
 impl Mesh {
@@ -154,7 +152,6 @@ impl Mesh {
             hurry: false,
             learners: BTreeSet::new(),
             present: BTreeSet::new(),
-            turn: 0,
         }
     }
 
@@ -327,17 +324,13 @@ impl Mesh {
     }
 
     /// Through whom to send, besides directly, to a node with which this one keeps no connection
-    /// as far as it knows: somebody who is connected, each in turn, since any of them may lack
-    /// the way or the knowledge too. Such a node has become a member, or got its vote, while
-    /// this one was away.
-    pub(crate) fn way_to_stranger(&mut self, to: NodeId) -> Option<NodeId> {
-        if self.peer(to).is_some() || (self.voter && self.learners.contains(&to)) {
-            return None;
-        }
-        let others = self.present.iter().filter(|id| **id != to);
-        let count = others.clone().count();
-        self.turn = self.turn.wrapping_add(1);
-        others.copied().nth(self.turn.checked_rem(count)?)
+    /// as far as it knows: everybody who is connected, since any of them may lack the way or the
+    /// knowledge too. Not each in turn: a heartbeat and the append that its answer brings are
+    /// answered in a fixed rhythm, in which one kind of answer can miss the one open way for ever.
+    /// Such a node has become a member, or got its vote, while this one was away.
+    pub(crate) fn ways_to_stranger(&self, to: NodeId) -> impl Iterator<Item = NodeId> {
+        let known = self.peer(to).is_some() || (self.voter && self.learners.contains(&to));
+        self.present.iter().copied().filter(move |id| !known && *id != to)
     }
 
     /// Whether a frame of mine to `to` gets there through `via`.

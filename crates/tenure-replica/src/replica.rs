@@ -361,10 +361,9 @@ impl Replica {
 
     fn pass_time(&mut self, now: Now) {
         let tick = self.config.tick();
-        let behind = now.moment.since(self.next_tick);
-        if behind > self.config.election_timeout {
-            // This process slept. What others sent meanwhile is still unread, so the silence
-            // proves nothing: let one tick pass and read first.
+        if self.has_slept(now.moment) {
+            // What others sent meanwhile is still unread, so the silence proves nothing: let one
+            // tick pass and read first.
             self.next_tick = now.moment;
         }
         while self.next_tick <= now.moment {
@@ -387,6 +386,15 @@ impl Replica {
                 self.reply(waiter, Answer::Unavailable { why: why.clone() });
             }
         }
+    }
+
+    /// Whether this process was away. A lone voter has nobody to ping, and nothing wakes it
+    /// before its time-out, which is longer than the shortest one: what counts is how late it
+    /// wakes.
+    fn has_slept(&self, now: Moment) -> bool {
+        let limit = self.config.election_timeout;
+        let late = |wakes_at: Moment| now.since(wakes_at) > limit;
+        late(self.next_tick) && late(self.next_tick.max(self.next_deadline()))
     }
 
     /// Carries out everything that follows from the input, until nothing does.

@@ -364,6 +364,14 @@ impl Contest {
             }
             self.granted(token, valid, told);
         }
+        if self.state == State::Waiting
+            && let Some(token) = mine.filter(|token| *token <= self.burnt)
+        {
+            // The store went back to before this tenure was given up here: nothing runs under
+            // it, and nobody else is elected while its lease is renewed.
+            self.state = State::Stopping { token: Some(token), ending: Ending::Requeue };
+            return Next::End(Ending::Requeue);
+        }
         if let State::Leading { token, asked } = self.state
             // What is older than the grant says nothing about it.
             && seen.revision.get() >= token.get()

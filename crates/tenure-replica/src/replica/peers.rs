@@ -75,7 +75,7 @@ impl Replica {
         self.mesh.spoke(hop, now.moment);
         let frame = self.frame(dst, body, now);
         // A frame that arrives twice does no harm.
-        if let Some(hop) = self.mesh.way_to_stranger(dst) {
+        for hop in self.mesh.ways_to_stranger(dst) {
             self.outputs.push_back(Output::Send { to: hop, frame: frame.clone() });
         }
         self.outputs.push_back(Output::Send { to: hop, frame });

@@ -199,6 +199,85 @@ fn a_learner_that_missed_a_promotion_answers_whom_it_takes_for_a_learner() {
     assert_eq!(role, Some(Role::Voter));
 }
 
+/// The simulator found it (seed 3657): of three ways to the present Raft leader one was open.
+/// Taken in turn, the answers to heartbeats got it, and those to appends never.
+#[test]
+fn a_learner_answers_a_leader_that_joined_meanwhile_by_the_one_open_way() {
+    let mut cluster = Cluster::new(5, MS * 50);
+    cluster.away.insert(id(2));
+    cluster.run(1000);
+    for voter in 3..=5 {
+        cluster.change(MemberWish::Promote { id: id(voter) });
+        cluster.run(100);
+    }
+    cluster.ask(1, Ask::TransferQuorum(Some(id(5))));
+    cluster.run(100);
+    assert!(cluster.leads(5), "the votes, and then the leadership, went to others");
+    cluster.away.clear();
+    cluster.run(3000);
+    let revision = |number| cluster.replicas[&id(number)].ledger().revision();
+    assert_eq!(revision(2), revision(5));
+}
+
+/// The simulator found it (seed 3483): a lone voter that started with a change of the members
+/// still to apply slept until its time-out, took that for an absence, and so counted one tick
+/// for each such sleep.
+#[test]
+fn a_lone_voter_that_nothing_wakes_leads_after_its_time_out() {
+    let founding = Ledger::new(Members::founding([(name(1), String::from("a:1"))]));
+    let start = |disk: &Restored, moment| {
+        let now = Now { moment, wall: WallTime::default() };
+        let config = Config::new(id(1), 1);
+        Replica::start(config, disk.clone(), Some(founding.clone()), 1, now).expect("its own disk")
+    };
+    let (mut disk, mut moment) = (Restored::default(), Moment::from_nanos(1_000_000_000));
+    let mut replica = start(&disk, moment);
+    let process = Incarnation::from_random(99);
+    let ttl = Ttl::try_from(1000).expect("a ttl in range");
+    let open = |number| {
+        let session = SessionId { process, number };
+        Wish::Command(Command::OpenSession { session, ttl, supersedes: None })
+    };
+    let address = String::from("a:1");
+    let add = Wish::Member(MemberWish::Add { name: name(2), address, directory: 2 });
+    // What is written after the change says that it is committed.
+    let wishes = [add, open(1), open(2)];
+    write_all(&mut replica, &mut disk, moment);
+    for (number, wish) in (1..).zip(wishes) {
+        let ask = Ask::Wish(RequestId { process, number }, wish);
+        let now = Now { moment, wall: WallTime::default() };
+        replica.handle(Input::Asked { client: 1, number, ask }, now);
+        write_all(&mut replica, &mut disk, moment);
+    }
+    assert!(replica.ledger().members().get(id(2)).is_some());
+    for late in [Duration::ZERO, MS * 20] {
+        let begun = moment;
+        let mut replica = start(&disk, moment);
+        let leads = |replica: &Replica, now| replica.status(now).leader == Some(id(1));
+        assert!(!leads(&replica, moment), "a change of the members is to be applied first");
+        while !leads(&replica, moment) {
+            write_all(&mut replica, &mut disk.clone(), moment);
+            moment = replica.next_deadline() + late;
+            replica.handle(Input::Tick, Now { moment, wall: WallTime::default() });
+            let took = moment.since(begun);
+            assert!(took <= MS * 1100, "no leader after {took:?}, woken {late:?} late");
+        }
+    }
+}
+
+/// Carries out what a replica without neighbours writes.
+fn write_all(replica: &mut Replica, disk: &mut Restored, moment: Moment) {
+    while let Some(output) = replica.poll() {
+        let Output::Persist(unit) = output else { continue };
+        disk.hard_state = unit.hard_state.unwrap_or(disk.hard_state);
+        // A later one would cover the change of the members.
+        disk.snapshot = disk.snapshot.take().or(unit.snapshot);
+        disk.entries.extend(unit.entries);
+        let now = Now { moment, wall: WallTime::default() };
+        replica.handle(Input::Persisted(unit.number), now);
+    }
+}
+
 /// Renewals come every quarter of a lease. Two of them would wait for one heartbeat where the
 /// lease is two heartbeats long, and it would run out between them.
 #[test]
