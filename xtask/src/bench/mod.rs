@@ -1,5 +1,6 @@
 //! Measurements: what they share is here.
 
+mod elections;
 mod etcd;
 mod etcd_candidate;
 mod failover;
@@ -33,6 +34,9 @@ pub(crate) enum BenchTask {
     /// kill -9 and SIGTERM of a holder → the next one leads, on every store, ours and with the
     /// store's usual client
     Stores(stores::StoresArgs),
+    /// A hundred thousand elections on a hundred sessions: grants, cost at rest, and how fast
+    /// somebody else leads all of them after kill -9; etcd and Redis with a tenth of it
+    Elections(elections::ElectionsArgs),
     /// What goes wrong with a command under flock, etcdctl lock and tenure run: overlaps, gaps,
     /// orphans, exit codes; start-up time and memory
     Wrapper(wrapper::WrapperArgs),
@@ -62,6 +66,7 @@ pub(crate) fn run(task: &BenchTask) -> Outcome {
         BenchTask::Failover(args) => failover::run(args),
         BenchTask::Scale(args) => scale::run(args),
         BenchTask::Stores(args) => stores::run(args),
+        BenchTask::Elections(args) => elections::run(args),
         BenchTask::Wrapper(args) => wrapper::run(args),
     }
 }

@@ -130,9 +130,7 @@ impl Ours {
             .current_dir(&root)
             .status()
             .map_err(|why| Failure::new("cannot run cargo", why, next))?;
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root.join("target"), |dir| root.join(dir));
-        let program = target.join("release/tenure");
+        let program = install::target().join("release/tenure");
         if built.success() && program.is_file() {
             return Ok(program);
         }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench stores`: builds the test kit with optimisation and runs its bench.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
@@ -32,27 +33,37 @@ pub(crate) struct StoresArgs {
 pub(crate) fn run(args: &StoresArgs) -> Outcome {
     install::servers()?;
     install::python()?;
-    // All programs, not the bench alone: it starts the candidates from the same directory.
-    let profile: &[&str] = if args.unoptimised { &[] } else { &["--release"] };
-    let package = ["-j2", "--package", "tenure-testkit"];
-    let mut build = install::cargo();
-    build.args(["build", "--quiet", "--bins"]).args(profile).args(package);
-    ended("building the bench", &mut build)?;
-    let mut bench = install::cargo();
-    bench.args(["run", "--quiet", "--bin", "stores-bench"]).args(profile).args(package);
-    bench.arg("--").arg(args.rounds.to_string()).arg(args.ttl.to_string());
+    // It starts the candidates from the same directory.
+    let bench = testkit("stores-bench", &["testkit-candidate"], !args.unoptimised)?;
+    let mut bench = Command::new(bench);
+    bench.arg(args.rounds.to_string()).arg(args.ttl.to_string());
     bench.arg(if args.json { "json" } else { "text" });
     ended("the bench of the stores", bench.args(&args.only))
 }
 
-fn ended(what: &str, cargo: &mut Command) -> Outcome {
-    match cargo.current_dir(install::workspace()).status() {
+/// Builds a program of the test kit, and others that it starts; gives its path.
+pub(super) fn testkit(program: &str, others: &[&str], optimised: bool) -> Outcome<PathBuf> {
+    eprintln!("building {program}");
+    let mut build = install::cargo();
+    build.args(["build", "--quiet", "-j2", "--package", "tenure-testkit", "--bin", program]);
+    build.args(others.iter().flat_map(|other| ["--bin", other]));
+    if optimised {
+        // Whole-program optimisation is for memory; here it would only take minutes.
+        build.args(["--release", "--config", "profile.release.lto=\"thin\""]);
+    }
+    ended("building the bench", &mut build)?;
+    let profile = if optimised { "release" } else { "debug" };
+    Ok(install::target().join(profile).join(program))
+}
+
+pub(super) fn ended(what: &str, command: &mut Command) -> Outcome {
+    match command.current_dir(install::workspace()).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::new(
             format!("{what} failed"),
             format!("it ended with {status}"),
             "see its words above",
         )),
-        Err(error) => Err(Failure::new("cannot run cargo", error, "install Rust")),
+        Err(error) => Err(Failure::new(format!("{what} cannot be started"), error, "install Rust")),
     }
 }

@@ -102,7 +102,7 @@ fn build() -> Outcome<PathBuf> {
     let built = cargo.current_dir(install::workspace()).stdin(Stdio::null()).status();
     let why = match built {
         Ok(status) if status.success() => {
-            return Ok(install::workspace().join("target/release/tenure"));
+            return Ok(install::target().join("release/tenure"));
         }
         Ok(status) => format!("cargo ended with {status}"),
         Err(error) => error.to_string(),

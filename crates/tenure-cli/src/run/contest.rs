@@ -8,7 +8,7 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex, PoisonError, mpsc},
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -224,7 +224,7 @@ enum Waited {
 impl Side {
     /// Contends until one tenure has come and gone, or the wait for it.
     async fn contend(&mut self, orders: &mut UnboundedReceiver<Order>) {
-        let mut told = None;
+        let (mut told, mut duplicate) = (None, None);
         loop {
             // Nobody is in one queue twice.
             self.declining.shutdown().await;
@@ -250,7 +250,9 @@ impl Side {
                 }
                 Waited::Ordered => return self.leave().await,
                 Waited::Closed => return,
-                Waited::Refused(error) if passes(&error) => {
+                Waited::Refused(error)
+                    if passes(&error) || self.may_be_earlier(&error, &mut duplicate) =>
+                {
                     let reason = error.to_string();
                     if told.as_ref() != Some(&reason) && !matches!(error, Error::Left) {
                         self.voice.tell(News::Refused(reason.clone()));
@@ -268,6 +270,15 @@ impl Side {
                 }
             }
         }
+    }
+
+    /// Whether the id may be taken by an earlier start of this very instance, whose session has
+    /// not run out: a service that is started again must not fail for that. Whoever still has
+    /// the id after two leases is somebody else.
+    fn may_be_earlier(&self, error: &Error, since: &mut Option<Instant>) -> bool {
+        let duplicate = matches!(error, Error::Refused(Refusal::DuplicateCandidate { .. }));
+        let patience = 2 * self.settings.budget.ttl.get();
+        duplicate && since.get_or_insert_with(Instant::now).elapsed() < patience
     }
 
     /// Nothing is held any more, and the warden will say so.

@@ -53,6 +53,29 @@ fn a_killed_warden_takes_everything_with_it() {
     crate::support::command::explains(&said, &["supervisor was killed by signal 9"]);
 }
 
+/// A bench found it: three wrappers that were a quorum of their own were killed and started again,
+/// and gave up, because their sessions of before had not run out.
+#[test]
+fn a_service_that_is_started_again_waits_for_its_own_lease() {
+    let (cluster, witness) = field();
+    let mut first = Wrapper::start(&cluster, "w1", "", &witness.script(MEEK));
+    first.command_says("runs");
+    let warden = Other::new(first.warden());
+    warden.signal(Signal::STOP);
+    first.process.kill();
+    warden.signal(Signal::KILL);
+    warden.ends();
+    witness.nothing_stays();
+    let again = Wrapper::start(&cluster, "w1", "", &witness.script(MEEK));
+    again.command_says("runs");
+    witness.saw_one_at_a_time(2);
+    // Somebody else under the same id is told so all the same.
+    let mut other = Wrapper::start(&cluster, "w1", "", &witness.script(MEEK));
+    assert_eq!(other.process.exit_code(), 125);
+    crate::support::command::explains(&other.process.stderr(), &["w1", "--id"]);
+    witness.saw_one_at_a_time(2);
+}
+
 #[test]
 fn a_stopped_warden_loses_its_command_before_its_lease() {
     let (cluster, witness) = field();

@@ -5,6 +5,7 @@
 //! the successor's own word, both by this machine's monotonic clock.
 
 mod contestant;
+mod mass;
 mod peers;
 mod report;
 mod steady;
@@ -16,6 +17,7 @@ use rustix::process::Signal;
 use crate::{PATIENCE, candidate::Candidate};
 
 pub use contestant::{Contestant, Kind};
+pub use mass::{Field, Held, Mass, hold, mass};
 pub use peers::Peers;
 pub use report::{Report, Row};
 pub use steady::{Meter, Steady, steady};

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::process::{Server, free_port};
 
@@ -73,6 +73,12 @@ impl Etcd {
         let members: Vec<_> =
             self.ports.iter().map(|(client, _)| format!("127.0.0.1:{client}")).collect();
         format!("etcd://{}", members.join(","))
+    }
+
+    /// The processes of all members.
+    #[must_use]
+    pub fn pids(&self) -> Vec<Pid> {
+        self.members.iter().flatten().filter_map(Server::pid).collect()
     }
 
     /// Sends all members a signal.

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::process::{Server, free_port};
 
@@ -93,6 +93,12 @@ impl Redis {
     /// When the command cannot be started or fails.
     pub fn ask(&self, words: &[&str]) -> io::Result<String> {
         ask(self.port, &[], words)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.server.as_ref().and_then(Server::pid)
     }
 
     /// Sends it a signal.
