@@ -86,9 +86,8 @@ impl Member {
         self
     }
 
-    /// How long the work of a partition that moves may take to end by itself once it is asked
-    /// to ([`Lead::handover_asked`] is not: `lead.check()` stays good), before it is dropped.
-    /// Default zero.
+    /// How long the work of a partition that moves goes on before it is dropped, still leading:
+    /// enough for what it does in one go. It is not told. Default zero.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
