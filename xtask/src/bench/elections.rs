@@ -13,11 +13,11 @@ use crate::install;
 /// What to run.
 #[derive(Args)]
 pub(crate) struct ElectionsArgs {
-    /// Elections in all; etcd and Redis get a tenth
-    #[arg(long, default_value_t = 100_000)]
+    /// Elections in all, asked for at once; etcd and Redis get a tenth
+    #[arg(long, default_value_t = 4000)]
     elections: u32,
     /// Sessions that hold them
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 4)]
     sessions: u32,
     /// Length of the leases, in milliseconds; whole seconds, for etcd
     #[arg(long, default_value_t = 4000)]

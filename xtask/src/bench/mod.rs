@@ -34,8 +34,8 @@ pub(crate) enum BenchTask {
     /// kill -9 and SIGTERM of a holder → the next one leads, on every store, ours and with the
     /// store's usual client
     Stores(stores::StoresArgs),
-    /// A hundred thousand elections on a hundred sessions: grants, cost at rest, and how fast
-    /// somebody else leads all of them after kill -9; etcd and Redis with a tenth of it
+    /// Thousands of elections on a few sessions: grants, cost at rest, and how fast somebody else
+    /// leads all of them after kill -9; etcd and Redis with a tenth of it
     Elections(elections::ElectionsArgs),
     /// What goes wrong with a command under flock, etcdctl lock and tenure run: overlaps, gaps,
     /// orphans, exit codes; start-up time and memory

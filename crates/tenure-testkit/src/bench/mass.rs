@@ -62,6 +62,9 @@ pub struct Held {
     pub first_after_ms: f64,
 }
 
+/// Longest wait for what is asked of all elections.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// A process that contends for all of them.
 struct Crowd {
     child: Child,
@@ -217,16 +220,18 @@ pub async fn hold(url: &str, mass: Mass, name: &str, mut say: impl FnMut(&str)) 
     while let Some(joined) = joining.join_next().await {
         campaigns.extend(joined.map_err(io::Error::other)??);
     }
-    let mut held = Vec::new();
-    let mut waiting = Vec::new();
-    let mut leading = JoinSet::new();
+    let (mut held, mut waiting, mut leading) = (Vec::new(), Vec::new(), JoinSet::new());
+    let begun = Instant::now();
     for (elector, mut campaign) in campaigns {
         // Whoever leads already need not wait; a place in the queue comes before that.
         loop {
             let soon = tokio::time::timeout(Duration::from_millis(1), campaign.elected()).await;
             match soon {
                 Ok(elected) => held.push((elected.map_err(io::Error::other)?, elector, campaign)),
-                Err(_) if campaign.position().is_none() => continue,
+                Err(_) if campaign.position().is_none() && begun.elapsed() < LONGEST => continue,
+                Err(_) if campaign.position().is_none() => {
+                    return Err(late("are known", held.len() + waiting.len(), mass));
+                }
                 Err(_) => waiting.push((elector, campaign)),
             }
             break;
@@ -243,15 +248,28 @@ pub async fn hold(url: &str, mass: Mass, name: &str, mut say: impl FnMut(&str)) 
     }
     let mut is_first = held.is_empty();
     while let Some(elected) = leading.join_next().await {
+        if begun.elapsed() > LONGEST * 2 {
+            return Err(late("are led", held.len(), mass));
+        }
         if std::mem::take(&mut is_first) {
             say("first");
         }
         held.push(elected.map_err(io::Error::other)?.map_err(io::Error::other)?);
     }
+    // Granted and lost again is not held.
+    let kept = held.iter().filter(|(leadership, ..)| leadership.check().is_ok()).count();
+    if kept < held.len() {
+        return Err(late("are still led", kept, mass));
+    }
     say("all");
     core::future::pending::<()>().await;
     drop(held);
     Ok(())
+}
+
+fn late(what: &str, elections: usize, mass: Mass) -> io::Error {
+    let all = mass.elections;
+    io::Error::other(format!("only {elections} of {all} elections {what}: too much at once"))
 }
 
 async fn contend(
