@@ -6,7 +6,7 @@ use tenure_core::NodeName;
 use tenure_quorum::node::{Node, NodeConfig, Start};
 use tenure_testkit::{
     servers::free_port,
-    suite::{Store, conforms},
+    suite::{Store, conforms, holds_a_crowd, holds_a_thousand},
 };
 
 async fn start(root: &Path) -> Vec<Node> {
@@ -47,4 +47,13 @@ async fn a_quorum_conforms() {
     let ttl = Duration::from_millis(800);
     let store = Store { url, ttl, expires: true, shared: true };
     conforms(&store, Path::new(env!("CARGO_BIN_EXE_testkit-candidate"))).await;
+}
+
+#[tokio::test]
+async fn a_crowd_at_a_quorum() {
+    let root = tempfile::tempdir().expect("a directory");
+    let url = run(root.path());
+    let store = Store { url, ttl: Duration::from_secs(4), expires: true, shared: true };
+    holds_a_crowd(&store, 200).await;
+    holds_a_thousand(&store).await;
 }
