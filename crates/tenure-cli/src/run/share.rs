@@ -262,11 +262,10 @@ struct Ends([tokio::signal::unix::Signal; 3]);
 
 impl Ends {
     fn take() -> io::Result<Self> {
-        let on = |kind| signal(kind);
         Ok(Self([
-            on(SignalKind::interrupt())?,
-            on(SignalKind::terminate())?,
-            on(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
         ]))
     }
 

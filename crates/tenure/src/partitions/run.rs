@@ -35,11 +35,7 @@ impl Member {
         W: Future<Output = Result<(), E>> + Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        match self.run_until(core::future::pending::<Infallible>(), work).await? {
-            Some(never) => match never {},
-            // It ends by an error or not at all.
-            None => Err(Error::Closed.into()),
-        }
+        self.run_until(core::future::pending(), work).await
     }
 
     /// The same until `stop` is ready: then the seat is given up, others line up, and each
@@ -50,11 +46,7 @@ impl Member {
     ///
     /// # Cancel safety
     /// As [`Member::run`].
-    pub async fn run_until<T, E, F, W>(
-        self,
-        stop: impl Future<Output = T>,
-        work: F,
-    ) -> Result<Option<T>, E>
+    pub async fn run_until<T, E, F, W>(self, stop: impl Future<Output = T>, work: F) -> Result<T, E>
     where
         F: FnMut(u32, Lead) -> W,
         W: Future<Output = Result<(), E>> + Send + 'static,
@@ -78,7 +70,7 @@ impl Member {
         while !running.parts.is_empty() {
             running.turn().await?;
         }
-        Ok(Some(stopped))
+        Ok(stopped)
     }
 }
 
