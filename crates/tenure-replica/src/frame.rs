@@ -37,15 +37,8 @@ pub enum PeerBody {
     Raft(Box<RaftMessage>),
     /// I am here, and this is who hears whom.
     Ping(Rows),
-    /// To the Raft leader: please propose this. The sender learns the outcome by applying it.
-    Wish {
-        /// Names the wish.
-        request: RequestId,
-        /// Wall clock of the node that was asked.
-        at: WallTime,
-        /// The wish.
-        wish: Wish,
-    },
+    /// To the Raft leader: please propose these. The sender learns the outcomes by applying them.
+    Wishes(Vec<NamedWish>),
     /// From the Raft leader: this wish will not be proposed.
     Declined {
         /// The wish.
@@ -89,4 +82,15 @@ pub enum PeerBody {
         /// To whom.
         to: Option<NodeId>,
     },
+}
+
+/// A wish on its way to the Raft leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedWish {
+    /// Names the wish.
+    pub request: RequestId,
+    /// Wall clock of the node that was asked.
+    pub at: WallTime,
+    /// The wish.
+    pub wish: Wish,
 }

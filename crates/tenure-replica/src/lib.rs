@@ -22,7 +22,7 @@ mod status;
 mod takeover;
 
 pub use codec::{DecodeError, decode, encode};
-pub use frame::{PeerBody, PeerFrame};
+pub use frame::{NamedWish, PeerBody, PeerFrame};
 pub use log::{Entry, EntryKind, HardState, Membership, Persist, Restored, Snapshot};
 pub use mesh::Rows;
 pub use proposal::{MemberWish, Proposal, Wish};

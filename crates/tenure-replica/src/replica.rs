@@ -189,14 +189,18 @@ pub struct Replica {
     next_tick: Moment,
     next_report: Moment,
     applied_since_snapshot: u64,
+    /// Size of the last snapshot.
+    snapshot_bytes: usize,
     said_hello: Option<NodeId>,
     /// Members connected here, and when the Raft leader is told again.
     members_here: (BTreeSet<NodeId>, Moment),
     outputs: VecDeque<Output>,
 }
 
-/// Time after which a wish or a proof of death is sent to the Raft leader again.
+/// Time after which a proof of death is sent to the Raft leader again.
 const SEND_AGAIN: Duration = Duration::from_millis(250);
+/// Wishes that travel together, and enter the log together.
+const WISHES_IN_ONE_FRAME: usize = 64;
 /// The Raft leader is told this often which members are there.
 const TELL_MEMBERS: Duration = Duration::from_secs(1);
 /// For how long a dead process is remembered.
@@ -234,6 +238,7 @@ impl Replica {
             election_ticks: ticks(config.election_timeout),
             log_tail: config.log_tail,
         };
+        let snapshot_bytes = restored.snapshot.as_ref().map_or(0, |it| it.data.len());
         let consensus = Consensus::new(settings, restored, founded, seed)?;
         let mut replica = Self {
             mesh: Mesh::new(config.id, config.dark_after(), config.heartbeat),
@@ -250,6 +255,7 @@ impl Replica {
             next_tick: now.moment + config.tick(),
             next_report: now.moment,
             applied_since_snapshot: 0,
+            snapshot_bytes,
             said_hello: None,
             members_here: (BTreeSet::new(), now.moment),
             outputs: VecDeque::new(),
@@ -262,6 +268,12 @@ impl Replica {
         }
         replica.settle(now);
         Ok(replica)
+    }
+
+    /// Takes a question of a client in and does nothing about it yet: whoever takes in many
+    /// together gives [`Input::Tick`] after the last, and all of them share what follows.
+    pub fn ask(&mut self, client: u64, number: u64, ask: Ask, now: Now) {
+        self.on_ask(Waiter { client, number }, ask, now);
     }
 
     /// Takes one input in. Moments never go back.
@@ -426,9 +438,15 @@ impl Replica {
 
     fn send_wishes(&mut self, now: Now) {
         let Some(_) = self.leader() else { return };
-        for (request, at, wish) in self.requests.due(now.moment, SEND_AGAIN) {
-            self.tell_leader(PeerBody::Wish { request, at, wish }, now);
+        loop {
+            let due = std::iter::from_fn(|| self.requests.next_due(now.moment));
+            let wishes: Vec<_> = due.take(WISHES_IN_ONE_FRAME).collect();
+            if wishes.is_empty() {
+                break;
+            }
+            self.tell_leader(PeerBody::Wishes(wishes), now);
         }
+        self.propose_wishes();
         // The Raft leader may let it wait for a heartbeat.
         let patience = 2 * self.config.heartbeat;
         while let Some((number, sessions)) = self.questions.next(now.moment, patience) {

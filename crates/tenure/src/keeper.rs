@@ -267,7 +267,6 @@ impl Keeper {
     fn act(&mut self) {
         let now = system::moment();
         self.contender.tick(now);
-        self.line.tick(now);
         while let Some(action) = self.contender.poll() {
             match action {
                 Action::Ask { request, command } => self.line.ask(request, command, now),
@@ -275,6 +274,7 @@ impl Keeper {
                 Action::Tell(notice) => self.tell(notice),
             }
         }
+        self.line.tick(now);
         self.publish_validity();
     }
 

@@ -12,9 +12,10 @@ use crate::RequestId;
 pub(super) struct Answered(VecDeque<(RequestId, Outcome)>);
 
 impl Answered {
-    /// Answers remembered for each session: a client that pipelines more requests than this
-    /// must wait for the first before it repeats it.
-    pub(super) const PER_SESSION: usize = 16;
+    /// Answers remembered for each session, twice as many as a client has under way at once: of a
+    /// request that was sent twice, the second must not be carried out after what followed the
+    /// first.
+    pub(super) const PER_SESSION: usize = 128;
     /// Answers remembered for all requests that belong to no session.
     pub(super) const WITHOUT_SESSION: usize = 512;
 

@@ -13,12 +13,21 @@ pub struct Session {
     pub(super) opened: Revision,
     /// Elections it leads or waits for.
     pub(super) elections: BTreeSet<ElectionName>,
+    /// Revision at which it last joined one.
+    #[serde(default)]
+    pub(super) joined: Revision,
     pub(super) answered: Answered,
 }
 
 impl Session {
     pub(super) fn new(ttl: Ttl, opened: Revision) -> Self {
-        Self { ttl, opened, elections: BTreeSet::new(), answered: Answered::default() }
+        Self {
+            ttl,
+            opened,
+            elections: BTreeSet::new(),
+            joined: opened,
+            answered: Answered::default(),
+        }
     }
 
     /// Length of its lease.
@@ -31,6 +40,12 @@ impl Session {
     #[must_use]
     pub fn opened(&self) -> Revision {
         self.opened
+    }
+
+    /// Revision at which it last joined an election, or was opened.
+    #[must_use]
+    pub fn joined(&self) -> Revision {
+        self.joined
     }
 
     /// Elections it leads or waits for.

@@ -1,9 +1,11 @@
 //! Random commands against the ledger.
 
+use core::time::Duration;
 use proptest::prelude::*;
 use tenure_core::{
-    Incarnation, RequestId, Token, WallTime,
-    ledger::{Applied, Command, Ledger},
+    CandidateId, ElectionName, Incarnation, RequestId, SessionId, Token, Value, WallTime,
+    ledger::{Applied, Command, Election, Ledger, Outcome, Standing},
+    timing::Ttl,
 };
 
 use crate::ledger_model::{Op, check_state, check_step, grants, ops};
@@ -114,8 +116,42 @@ proptest! {
     }
 }
 
-fn op_session(run: &Run) -> tenure_core::SessionId {
+/// As many are under way at a client at once.
+const UNDER_WAY: u64 = 64;
+
+#[test]
+fn a_campaign_that_arrives_twice_does_not_come_back_after_it_was_withdrawn() {
+    let (mut ledger, process) = (Ledger::default(), Incarnation::from_random(1));
+    let session = SessionId { process, number: 1 };
+    let mut ask = |number, command| {
+        let request = RequestId { process, number };
+        ledger.apply(Some(request), WallTime::default(), command).outcome
+    };
+    let campaign = |number: u64| Command::Campaign {
+        session,
+        election: ElectionName::new(format!("e{number}")).expect("a name"),
+        candidate: CandidateId::new("c").expect("a name"),
+        value: Value::default(),
+        standing: Standing::default(),
+    };
+    let ttl = Ttl::new(Duration::from_secs(2)).expect("a length");
+    ask(0, Command::OpenSession { session, ttl, supersedes: None });
+    let first = ask(1, campaign(1));
+    // What was on its way when the first copy was answered, and the withdrawal that it allowed.
+    for number in 2..=UNDER_WAY {
+        ask(number, campaign(number));
+    }
+    let Outcome::Leading { token } = first else { panic!("{first:?}") };
+    let election = ElectionName::new("e1").expect("a name");
+    let resigned =
+        ask(UNDER_WAY + 1, Command::Resign { session, election: election.clone(), token });
+    assert_eq!(resigned, Outcome::Done);
+    assert_eq!(ask(1, campaign(1)), first);
+    assert_eq!(ledger.election(&election).map(Election::candidates), Some(0));
+}
+
+fn op_session(run: &Run) -> SessionId {
     let (_, _, command) = run.asked.last().expect("just asked");
-    let none = tenure_core::SessionId { process: Incarnation::from_random(99), number: 0 };
+    let none = SessionId { process: Incarnation::from_random(99), number: 0 };
     command.session().unwrap_or(none)
 }

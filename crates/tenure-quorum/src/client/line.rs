@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What may wait to be sent.
-const BOUND: Bound = Bound { packets: 4096, bytes: 8 << 20 };
+const BOUND: Bound = Bound { packets: 65_536, bytes: 8 << 20 };
 /// A node's message must be complete by then.
 const PATIENCE: Patience = Patience::Whole(Duration::from_secs(10));
 

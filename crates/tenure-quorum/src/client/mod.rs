@@ -55,7 +55,7 @@ use route::Route;
 use watch::Interest;
 
 /// Raw events that may wait for their reader.
-const RAW: usize = 4096;
+const RAW: usize = 65_536;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -367,7 +367,7 @@ impl Client {
 
     /// Everything that happens on the connection from now on, beginning with
     /// [`ClientEvent::Connected`] when there is one over a socket. A reader that lets more than
-    /// 4096 events wait is let go of: its channel ends, and it must subscribe again.
+    /// 65536 events wait is let go of: its channel ends, and it must subscribe again.
     #[must_use]
     pub fn subscribe_raw(&self) -> mpsc::Receiver<ClientEvent> {
         let (sender, events) = mpsc::channel(RAW);

@@ -66,6 +66,8 @@ pub(super) struct Driver {
     freshness: Freshness,
     calm: Calm,
     known: bool,
+    /// The replica was asked and has done nothing about it yet.
+    asked: bool,
     notify: UnboundedSender<Notice>,
     address: String,
     stop: Option<Option<String>>,
@@ -110,6 +112,7 @@ impl Driver {
             freshness: Freshness(config.election_timeout),
             calm: Calm::default(),
             known: false,
+            asked: false,
             notify,
             address,
             stop: None,
@@ -164,6 +167,7 @@ impl Driver {
             self.carry_out();
             self.push_what_waited();
             self.watch_freshness();
+            self.clients.flush();
         }
         let why = self.stop.flatten();
         if let Some(why) = &why {
@@ -202,6 +206,9 @@ impl Driver {
 
     /// Carries out what the replica wants, in its order.
     fn carry_out(&mut self) {
+        if std::mem::take(&mut self.asked) {
+            self.replica.handle(Input::Tick, clock::now());
+        }
         let mut waiting = BTreeSet::new();
         while let Some(output) = self.replica.poll() {
             match output {
@@ -224,9 +231,11 @@ impl Driver {
                 Output::Stop { why } => self.stop = Some(Some(why)),
             }
         }
+        // Nodes first: there are few of them, and each tells its own clients.
         for link in waiting.iter().filter_map(|id| self.transport.link(*id)) {
             link.flush();
         }
+        self.clients.flush();
     }
 
     fn publish(&mut self, events: Vec<Event>) {
@@ -280,7 +289,7 @@ impl Driver {
     }
 
     /// Tells everybody how what they follow stands.
-    fn push_all_followed(&self) {
+    fn push_all_followed(&mut self) {
         let now = clock::moment();
         let mut elections: Vec<_> = self.subscriptions.elections().cloned().collect();
         if self.subscriptions.has_prefixes() {

@@ -15,8 +15,9 @@ use crate::wire::{MAX_CLIENT_FRAME, MAX_PEER_FRAME, NodeFrame};
 
 /// What may wait for a node; beyond it the oldest frames are dropped.
 pub(crate) const PEER_BOUND: Bound = Bound { packets: 4096, bytes: 32 << 20 };
-/// What may wait for a client; beyond it the client is dropped.
-pub(crate) const CLIENT_BOUND: Bound = Bound { packets: 4096, bytes: 8 << 20 };
+/// What may wait for a client; beyond it the client is dropped. One process may lead so many
+/// elections that the end of another is thousands of frames for it.
+pub(crate) const CLIENT_BOUND: Bound = Bound { packets: 65_536, bytes: 8 << 20 };
 
 /// The way to another node. Dropping it ends the connection and its task.
 #[derive(Debug)]
@@ -118,14 +119,19 @@ pub(crate) enum Way {
 
 impl ClientSender {
     /// Sends a frame, within this call when the socket takes it. Never blocks. A client with
-    /// more than 4096 frames or 8 MiB waiting is disconnected.
+    /// more than 65536 frames or 8 MiB waiting is disconnected.
     pub fn send(&self, frame: NodeFrame) {
+        self.queue(frame);
+        self.flush();
+    }
+
+    /// Lets a frame wait for [`ClientSender::flush`].
+    pub fn queue(&self, frame: NodeFrame) {
         match &self.way {
             Way::Socket(outbox) => {
                 if let Some(packet) = packet(&frame) {
                     self.put(outbox, packet);
                 }
-                outbox.flush();
             }
             Way::Here(channel) => self.hand_over(channel, frame),
         }

@@ -5,7 +5,7 @@ use super::message::{MessageKind, RaftMessage};
 use super::{Consensus, StepError, convert};
 use crate::RaftRole;
 use crate::log::Snapshot;
-use ::raft::eraftpb::{Message, MessageType};
+use ::raft::eraftpb::{Entry, Message, MessageType};
 use ::raft::{ProgressState, SnapshotStatus, StateRole, Storage};
 use tenure_core::NodeId;
 
@@ -98,15 +98,22 @@ impl Consensus {
         }
     }
 
-    /// Appends a command, if this node leads. Returns the term and index that it will have *if*
-    /// it is committed: another leader can still put something else there.
+    /// Appends commands, if this node leads; they travel in one message to each node. Returns the
+    /// term and index that the last will have *if* it is committed: another leader can still put
+    /// something else there.
     ///
     /// # Errors
     ///
-    /// When it was not appended.
-    pub(crate) fn propose(&mut self, data: Vec<u8>) -> Result<(u64, u64), ProposeError> {
+    /// When none was appended.
+    pub(crate) fn propose(&mut self, commands: Vec<Vec<u8>>) -> Result<(u64, u64), ProposeError> {
         self.may_propose()?;
-        let outcome = self.node.propose(Vec::new(), data);
+        let entry = |data: Vec<u8>| Entry { data: data.into(), ..Entry::default() };
+        let entries: Vec<_> = commands.into_iter().map(entry).collect();
+        // The library proposes one at a time; that is the same message with one entry.
+        let mut message = Message { from: self.me.get(), ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.set_entries(entries.into());
+        let outcome = self.node.raft.step(message);
         if self.reported.role != RaftRole::Leader {
             self.send_first_entries_together();
         }

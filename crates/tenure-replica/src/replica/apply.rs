@@ -73,6 +73,7 @@ impl Replica {
                 self.ledger = ledger;
                 self.members_changed();
                 self.applied_since_snapshot = 0;
+                self.snapshot_bytes = snapshot.data.len();
                 self.next_report = now.moment;
                 self.outputs.push_back(Output::Publish(Vec::new()));
             }
@@ -161,12 +162,20 @@ impl Replica {
 
     /// Makes a snapshot when the log has grown or somebody needs one. True when it did.
     pub(super) fn snapshot_if_due(&mut self) -> bool {
-        let full = self.applied_since_snapshot >= self.config.snapshot_every
-            || self.consensus.bytes_since_snapshot() >= SNAPSHOT_BYTES;
-        let made = (full || self.consensus.wants_snapshot())
-            && self.consensus.offer_snapshot(codec::encode(&self.ledger)).is_some();
+        let (entries, bytes) = (self.applied_since_snapshot, self.consensus.bytes_since_snapshot());
+        // A large state is written as often as the log has grown by as much, so that all its
+        // snapshots together are no more work than the log.
+        let full = bytes >= self.snapshot_bytes
+            && (bytes >= SNAPSHOT_BYTES || entries >= self.config.snapshot_every);
+        if !full && !self.consensus.wants_snapshot() {
+            return false;
+        }
+        let snapshot = codec::encode(&self.ledger);
+        let size = snapshot.len();
+        let made = self.consensus.offer_snapshot(snapshot).is_some();
         if made {
             self.applied_since_snapshot = 0;
+            self.snapshot_bytes = size;
         }
         made
     }

@@ -10,7 +10,7 @@ use tenure_core::{
 
 use super::{Now, Replica};
 use crate::{
-    MemberWish, PeerBody, Proposal, Wish,
+    MemberWish, NamedWish, PeerBody, Proposal, Wish,
     clocks::Clocks,
     codec,
     proposal::MemberProposal,
@@ -41,6 +41,8 @@ pub(super) struct Leading {
     /// Rounds that a quorum confirmed, with what must be applied before they are answered.
     pub(super) confirmed: VecDeque<(u64, u64)>,
     members: VecDeque<MemberRequest>,
+    /// Encoded proposals of clients that enter the log together.
+    proposals: Vec<Vec<u8>>,
     since: Moment,
     /// When each member was last said to be connected with somebody.
     healthy: BTreeMap<NodeId, Moment>,
@@ -65,6 +67,7 @@ impl Replica {
             rounds: Rounds::default(),
             confirmed: VecDeque::new(),
             members: VecDeque::new(),
+            proposals: Vec::new(),
             since: now.moment,
             healthy: BTreeMap::new(),
             enrolled: None,
@@ -134,7 +137,17 @@ impl Replica {
         at: WallTime,
         command: Command,
     ) -> bool {
-        self.consensus.propose(codec::encode(&Proposal { request, at, command })).is_ok()
+        self.consensus.propose(vec![codec::encode(&Proposal { request, at, command })]).is_ok()
+    }
+
+    /// Puts what clients wish into the log, all that came together as one append.
+    pub(super) fn propose_wishes(&mut self) {
+        let Some(leading) = &mut self.leading else { return };
+        let proposals = std::mem::take(&mut leading.proposals);
+        if !proposals.is_empty() {
+            // Not taken: whoever wishes sends it again.
+            let _ = self.consensus.propose(proposals);
+        }
     }
 
     /// Proposes what a clock asked for; what the log cannot take now is asked for again.
@@ -146,11 +159,14 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_wish(&mut self, from: NodeId, request: RequestId, at: WallTime, wish: Wish) {
+    pub(super) fn on_wish(&mut self, from: NodeId, wish: NamedWish) {
         let Some(leading) = &mut self.leading else { return };
+        let NamedWish { request, at, wish } = wish;
         match wish {
-            // Not taken: whoever wishes sends it again.
-            Wish::Command(command) => _ = self.propose(Some(request), at, command),
+            Wish::Command(command) => {
+                let proposal = Proposal { request: Some(request), at, command };
+                leading.proposals.push(codec::encode(&proposal));
+            }
             Wish::Member(wish) => {
                 let known = |other: &MemberRequest| other.request == Some(request);
                 if !leading.members.iter().any(known) {

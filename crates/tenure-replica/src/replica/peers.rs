@@ -49,7 +49,11 @@ impl Replica {
                 }
             }
             PeerBody::Ping(rows) => self.mesh.on_ping(from, &rows, now.moment),
-            PeerBody::Wish { request, at, wish } => self.on_wish(from, request, at, wish),
+            PeerBody::Wishes(wishes) => {
+                for wish in wishes {
+                    self.on_wish(from, wish);
+                }
+            }
             PeerBody::Declined { request, refusal } => self.refuse(request, &refusal),
             PeerBody::Confirm { number, sessions } => self.on_confirm(from, number, sessions, now),
             PeerBody::Confirmed { number, index, gone } => {

@@ -5,12 +5,13 @@ use std::{
     fmt, fs, io,
     io::{BufRead, BufReader},
     process::{Child, ChildStdout, Command, Stdio},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use rustix::process::Pid;
 use serde::Serialize;
-use tenure::{Campaign, Elector};
+use tenure::{Campaign, Elector, Leadership};
 use tokio::task::JoinSet;
 
 use crate::PATIENCE;
@@ -223,18 +224,13 @@ pub async fn hold(url: &str, mass: Mass, name: &str, mut say: impl FnMut(&str)) 
     let (mut held, mut waiting, mut leading) = (Vec::new(), Vec::new(), JoinSet::new());
     let begun = Instant::now();
     for (elector, mut campaign) in campaigns {
-        // Whoever leads already need not wait; a place in the queue comes before that.
-        loop {
-            let soon = tokio::time::timeout(Duration::from_millis(1), campaign.elected()).await;
-            match soon {
-                Ok(elected) => held.push((elected.map_err(io::Error::other)?, elector, campaign)),
-                Err(_) if campaign.position().is_none() && begun.elapsed() < LONGEST => continue,
-                Err(_) if campaign.position().is_none() => {
-                    return Err(late("are known", held.len() + waiting.len(), mass));
-                }
-                Err(_) => waiting.push((elector, campaign)),
+        let patience = LONGEST.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(patience, elected_or_waiting(&mut campaign)).await {
+            Ok(Some(elected)) => {
+                held.push((elected.map_err(io::Error::other)?, elector, campaign));
             }
-            break;
+            Ok(None) => waiting.push((elector, campaign)),
+            Err(_) => return Err(late("are known", held.len() + waiting.len(), mass)),
         }
     }
     if !waiting.is_empty() {
@@ -265,6 +261,19 @@ pub async fn hold(url: &str, mass: Mass, name: &str, mut say: impl FnMut(&str)) 
     core::future::pending::<()>().await;
     drop(held);
     Ok(())
+}
+
+/// Whoever leads already need not wait; a place in the queue comes before that.
+async fn elected_or_waiting(campaign: &mut Campaign) -> Option<Result<Leadership, tenure::Error>> {
+    core::future::poll_fn(|context| {
+        let elected = { core::pin::pin!(campaign.elected()).poll(context) };
+        match elected {
+            Poll::Ready(elected) => Poll::Ready(Some(elected)),
+            Poll::Pending if campaign.position().is_some() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 fn late(what: &str, elections: usize, mass: Mass) -> io::Error {

@@ -1,5 +1,7 @@
 //! Requests to a quorum: what is open is sent again, unchanged, until it is answered.
 
+mod outgoing;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use core::time::Duration;
@@ -17,25 +19,18 @@ use tenure_replica::Wish;
 use tokio::sync::{mpsc::Receiver, oneshot};
 
 use crate::system;
+use outgoing::Outgoing;
 
-/// A request without an answer is sent again after this long on the same connection.
-const REPEAT: Duration = Duration::from_secs(1);
+/// Elections that one frame subscribes to: names have at most a few hundred bytes.
+const IN_ONE_FRAME: usize = 256;
 /// A node that could not answer is asked again after this long.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What a posted frame asked.
+/// What a posted frame asked, when it was no request: those are named by their own number.
 #[derive(Debug)]
 enum Posted {
-    Request(RequestId),
     Renewal(SessionId, u64),
     Subscription,
-}
-
-#[derive(Debug)]
-struct Open {
-    request: RequestId,
-    command: Command,
-    send_at: Moment,
 }
 
 /// The ordered stream to and from whichever node is connected.
@@ -45,9 +40,10 @@ pub(super) struct QuorumLine {
     events: Receiver<ClientEvent>,
     numbers: u64,
     posted: BTreeMap<u64, Posted>,
-    /// Requests by their number: their order is that in which they were made.
-    open: BTreeMap<u64, Open>,
+    outgoing: Outgoing,
     followed: BTreeSet<ElectionName>,
+    /// Followed since frames were last sent: one frame for all of them.
+    to_follow: Vec<ElectionName>,
 }
 
 impl QuorumLine {
@@ -58,8 +54,9 @@ impl QuorumLine {
             events,
             numbers: 0,
             posted: BTreeMap::new(),
-            open: BTreeMap::new(),
+            outgoing: Outgoing::default(),
             followed: BTreeSet::new(),
+            to_follow: Vec::new(),
         }
     }
 
@@ -95,18 +92,10 @@ impl QuorumLine {
             NodeFrame::Push(push) => return Some(News::Seen(word(*push).into())),
             NodeFrame::Answer { number, reply } => (number, reply),
         };
+        if let Some(request) = request_number(number) {
+            return self.on_reply(request, reply);
+        }
         match (self.posted.remove(&number), reply) {
-            (Some(Posted::Request(request)), Reply::Outcome(outcome)) => {
-                self.open.remove(&request.number);
-                Some(News::Outcome(request, outcome))
-            }
-            (Some(Posted::Request(request)), reply) => {
-                tracing::debug!(%request, ?reply, "no outcome yet");
-                if let Some(open) = self.open.get_mut(&request.number) {
-                    open.send_at = system::moment() + RETRY;
-                }
-                None
-            }
             (Some(Posted::Renewal(session, renewal)), Reply::Renewed) => {
                 Some(News::Renewed(session, renewal))
             }
@@ -116,14 +105,23 @@ impl QuorumLine {
         }
     }
 
+    fn on_reply(&mut self, number: u64, reply: Reply) -> Option<News> {
+        let now = system::moment();
+        if let Reply::Outcome(outcome) = reply {
+            // It may have been asked twice, and be answered twice.
+            return Some(News::Outcome(self.outgoing.answered(number, now)?, outcome));
+        }
+        tracing::debug!(number, ?reply, "no outcome yet");
+        self.outgoing.postpone(number, now + RETRY);
+        None
+    }
+
     /// On a fresh connection: first follow, so that no grant is missed, then ask again.
     fn begin_again(&mut self) {
         self.posted.clear();
-        self.subscribe(self.followed.iter().cloned().collect());
+        self.to_follow = self.followed.iter().cloned().collect();
         let now = system::moment();
-        for open in self.open.values_mut() {
-            open.send_at = now;
-        }
+        self.outgoing.send_all(now);
         self.tick(now);
     }
 
@@ -147,7 +145,7 @@ impl QuorumLine {
 
     pub(super) fn follow(&mut self, election: &ElectionName, _now: Moment) {
         if self.followed.insert(election.clone()) {
-            self.subscribe(vec![election.clone()]);
+            self.to_follow.push(election.clone());
         }
     }
 
@@ -155,30 +153,20 @@ impl QuorumLine {
         self.followed.remove(election);
     }
 
-    fn subscribe(&mut self, elections: Vec<ElectionName>) {
-        if !elections.is_empty() {
-            let question = Question::Subscribe { elections, prefix: None };
-            self.post(question, Posted::Subscription);
-        }
-    }
-
     pub(super) fn ask(&mut self, request: RequestId, command: Command, now: Moment) {
-        self.open.insert(request.number, Open { request, command, send_at: now });
-        self.tick(now);
+        self.outgoing.add(request, command, now);
     }
 
     /// Sends what is due.
     pub(super) fn tick(&mut self, now: Moment) {
-        let due = self.open.values_mut().filter(|open| open.send_at <= now);
-        let due: Vec<_> = due
-            .map(|open| {
-                open.send_at = now + REPEAT;
-                (open.request, open.command.clone())
-            })
-            .collect();
-        for (request, command) in due {
+        let mut elections = std::mem::take(&mut self.to_follow).into_iter().peekable();
+        while elections.peek().is_some() {
+            let elections = elections.by_ref().take(IN_ONE_FRAME).collect();
+            self.post(Question::Subscribe { elections, prefix: None }, Posted::Subscription);
+        }
+        while let Some((request, command)) = self.outgoing.next_due(now) {
             let question = Question::Wish { request, wish: Wish::Command(command) };
-            self.post(question, Posted::Request(request));
+            self.send(ClientFrame { number: frame_number(request.number), question });
         }
     }
 
@@ -188,21 +176,35 @@ impl QuorumLine {
 
     fn post(&mut self, question: Question, what: Posted) {
         self.numbers += 1;
-        let number = self.numbers;
-        match self.client.post(ClientFrame { number, question }) {
-            Ok(()) => _ = self.posted.insert(number, what),
-            // Without a connection it is sent when there is one again.
-            Err(error) => tracing::debug!(%error, "not sent"),
+        let number = self.numbers * 2 + 1;
+        if self.send(ClientFrame { number, question }) {
+            self.posted.insert(number, what);
         }
     }
 
+    /// Without a connection it is sent when there is one again.
+    fn send(&self, frame: ClientFrame) -> bool {
+        let sent = self.client.post(frame);
+        sent.inspect_err(|error| tracing::debug!(%error, "not sent")).is_ok()
+    }
+
     pub(super) fn has_open_requests(&self) -> bool {
-        !self.open.is_empty()
+        !self.outgoing.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.open.values().map(|open| open.send_at).min()
+        self.outgoing.next_deadline()
     }
+}
+
+/// Requests have even numbers, everything else odd ones: the answer to a request that was sent
+/// twice names it, whichever of the two is answered.
+fn frame_number(request: u64) -> u64 {
+    request * 2
+}
+
+fn request_number(frame: u64) -> Option<u64> {
+    frame.is_multiple_of(2).then_some(frame / 2)
 }
 
 fn word(push: Push) -> Word {

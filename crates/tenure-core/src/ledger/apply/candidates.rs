@@ -83,6 +83,7 @@ impl Step<'_> {
         }
         if let Some(session) = self.ledger.sessions.get_mut(&session) {
             session.elections.insert(name.clone());
+            session.joined = arrived;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenure_core::{
-    ElectionName, Incarnation, NodeId, NodeName, SessionId,
+    ElectionName, Incarnation, NodeId, NodeName, Revision, SessionId,
     ledger::{Command, Outcome, Role},
 };
 use tenure_replica::{Answer, Ask, Input, Wish};
@@ -37,11 +37,22 @@ pub(super) struct Clients {
     name: NodeName,
     connected: BTreeMap<u64, Guest>,
     expecting: BTreeMap<(u64, u64), Expecting>,
+    /// Who was told how the elections of which session stand, up to which revision of joining.
+    caught_up: BTreeMap<(u64, SessionId), Revision>,
+    /// Clients for whom something waits to leave, in the order in which it was said.
+    unsent: Vec<u64>,
 }
 
 impl Clients {
     pub(super) fn new(identity: Identity, name: NodeName, connected: BTreeMap<u64, Guest>) -> Self {
-        Self { identity, name, connected, expecting: BTreeMap::new() }
+        Self {
+            identity,
+            name,
+            connected,
+            expecting: BTreeMap::new(),
+            caught_up: BTreeMap::new(),
+            unsent: Vec::new(),
+        }
     }
 
     pub(super) fn identity(&self) -> &Identity {
@@ -64,6 +75,7 @@ impl Clients {
         for key in open {
             self.expecting.remove(&key);
         }
+        self.caught_up.retain(|(of, _), _| *of != client);
         left.is_some_and(|guest| guest.member.is_some())
     }
 
@@ -71,28 +83,44 @@ impl Clients {
         self.connected.values().filter_map(|guest| guest.member).collect()
     }
 
-    pub(super) fn push(&self, client: u64, push: Push) {
+    pub(super) fn push(&mut self, client: u64, push: Push) {
         self.send(client, NodeFrame::Push(Box::new(push)));
     }
 
     /// Encoded once for all.
-    pub(super) fn push_all(&self, clients: impl IntoIterator<Item = u64>, push: Push) {
+    pub(super) fn push_all(&mut self, clients: impl IntoIterator<Item = u64>, push: Push) {
         let frame = Broadcast::new(NodeFrame::Push(Box::new(push)));
         for client in clients {
             if let Some(connected) = self.connected.get(&client) {
                 connected.to.push(&frame);
-                connected.to.flush();
+                self.note_unsent(client);
             }
         }
     }
 
-    fn reply(&self, client: u64, number: u64, reply: Reply) {
+    fn reply(&mut self, client: u64, number: u64, reply: Reply) {
         self.send(client, NodeFrame::Answer { number, reply });
     }
 
-    fn send(&self, client: u64, frame: NodeFrame) {
+    fn send(&mut self, client: u64, frame: NodeFrame) {
         if let Some(connected) = self.connected.get(&client) {
-            connected.to.send(frame);
+            connected.to.queue(frame);
+            self.note_unsent(client);
+        }
+    }
+
+    fn note_unsent(&mut self, client: u64) {
+        if self.unsent.last() != Some(&client) {
+            self.unsent.push(client);
+        }
+    }
+
+    /// Lets everything leave that was said: many frames for one client with one write.
+    pub(super) fn flush(&mut self) {
+        for client in self.unsent.drain(..) {
+            if let Some(connected) = self.connected.get(&client) {
+                connected.to.flush();
+            }
         }
     }
 
@@ -167,7 +195,8 @@ impl Driver {
 
     fn ask(&mut self, client: u64, number: u64, expecting: Expecting, ask: Ask) {
         self.clients.expecting.insert((client, number), expecting);
-        self.replica.handle(Input::Asked { client, number, ask }, clock::now());
+        self.replica.ask(client, number, ask, clock::now());
+        self.asked = true;
     }
 
     pub(super) fn on_answer(&mut self, client: u64, number: u64, answer: Answer) {
@@ -178,6 +207,7 @@ impl Driver {
             (Expecting::Renewed(session), Answer::Confirmed { gone })
                 if gone.contains(&session) =>
             {
+                self.clients.caught_up.remove(&(client, session));
                 Reply::Gone
             }
             (Expecting::Renewed(session), Answer::Confirmed { .. }) => {
@@ -190,8 +220,11 @@ impl Driver {
             }
             (Expecting::Alive(sessions), Answer::Confirmed { gone }) => {
                 self.watch_freshness();
-                for session in sessions.into_iter().filter(|session| !gone.contains(session)) {
-                    self.catch_up(client, session, false);
+                for session in sessions {
+                    match gone.contains(&session) {
+                        true => _ = self.clients.caught_up.remove(&(client, session)),
+                        false => self.catch_up(client, session, false),
+                    }
                 }
                 Reply::Alive { gone, role: self.role_of(client) }
             }
@@ -227,7 +260,13 @@ impl Driver {
     /// a session alone when one of its own clients came over to it: with `all`, it is told what
     /// it has heard already, since that client has not.
     fn catch_up(&mut self, client: u64, session: SessionId, all: bool) {
-        let Some(session) = self.replica.ledger().session(session) else { return };
+        let id = session;
+        let Some(session) = self.replica.ledger().session(id) else { return };
+        // A session may lead a thousand elections, and renews several times a second.
+        let before = self.clients.caught_up.insert((client, id), session.joined());
+        if before == Some(session.joined()) && !all {
+            return;
+        }
         let elections: Vec<ElectionName> = session
             .elections()
             .filter(|election| all || !self.subscriptions.follows(client, election))

@@ -42,7 +42,7 @@ async fn frames_that_were_pushed_leave_together() {
 async fn a_connection_is_not_read_further_while_the_driver_holds_its_frames() {
     let (one, mut two) = Rig::pair().await;
     let mut big = numbered(1, 2, 0);
-    big.body = tenure_replica::PeerBody::Wish {
+    big.body = tenure_replica::PeerBody::Wishes(vec![tenure_replica::NamedWish {
         request: tenure_core::RequestId { process: Incarnation::from_random(1), number: 1 },
         at: tenure_core::WallTime::from_micros(0),
         wish: tenure_replica::Wish::Member(tenure_replica::MemberWish::Add {
@@ -50,7 +50,7 @@ async fn a_connection_is_not_read_further_while_the_driver_holds_its_frames() {
             address: "a".repeat(1 << 20),
             directory: 1,
         }),
-    };
+    }]);
     for _ in 0..16 {
         one.transport.send(node_id(2), &big);
     }

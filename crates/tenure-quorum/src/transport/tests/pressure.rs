@@ -4,7 +4,9 @@ use tenure_core::{ElectionName, Revision, Sighting, View};
 
 use super::{Rig, Stranger, aside, client_hello, eventually, framed, node_id, number_of, numbered};
 use crate::{
-    transport::{Broadcast, ClientSender, Reason, TransportEvent, local_pair},
+    transport::{
+        Broadcast, ClientSender, Reason, TransportEvent, local_pair, sender::CLIENT_BOUND,
+    },
     wire::{ClientFrame, Greeting, NodeFrame, Push, Question, Reply},
 };
 
@@ -137,7 +139,7 @@ async fn a_full_link_loses_the_oldest_frames_and_keeps_the_order() {
 async fn a_snapshot_longer_than_the_queue_gets_through() {
     let (one, mut two) = Rig::pair().await;
     let mut huge = numbered(1, 2, 0);
-    huge.body = tenure_replica::PeerBody::Wish {
+    huge.body = tenure_replica::PeerBody::Wishes(vec![tenure_replica::NamedWish {
         request: tenure_core::RequestId {
             process: tenure_core::Incarnation::from_random(1),
             number: 1,
@@ -148,7 +150,7 @@ async fn a_snapshot_longer_than_the_queue_gets_through() {
             address: "a".repeat(40 << 20),
             directory: 1,
         }),
-    };
+    }]);
     one.transport.send(node_id(2), &huge);
     one.transport.send(node_id(2), &numbered(1, 2, 5));
     let arrived = two
@@ -177,16 +179,16 @@ async fn a_client_in_the_process_says_and_hears_the_same_frames() {
     }
     let answer = NodeFrame::Answer { number: 5, reply: Reply::Pong };
     to.send(answer.clone());
-    assert_eq!(end.frames.recv().await, Some(answer));
+    assert_eq!(end.frames.recv().await, Some(answer.clone()));
     // It does not read: its channel ends after what was sent.
-    for number in 0..5000 {
-        to.send(push(number));
+    for _ in 0..70_000 {
+        to.send(answer.clone());
     }
     let mut heard = 0;
     while end.frames.recv().await.is_some() {
         heard += 1;
     }
-    assert_eq!(heard, 4096);
+    assert_eq!(heard, CLIENT_BOUND.packets);
     drop(end);
     let down = rig.next().await;
     assert!(matches!(down, TransportEvent::ClientDown { client } if client == key), "{down:?}");

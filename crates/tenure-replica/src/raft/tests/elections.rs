@@ -94,7 +94,7 @@ fn leadership_is_handed_over_on_request() {
         assert!(net.consensus(leader).transfer_to(to));
         assert!(!net.consensus(leader).transfer_to(leader));
         net.drain(leader);
-        let refused = net.consensus(leader).propose(b"late".to_vec());
+        let refused = net.consensus(leader).propose(vec![b"late".to_vec()]);
         assert_eq!(refused, Err(super::super::ProposeError::Transferring));
         let took = net.until(100 * MS, |net| net.leader() == Some(to));
         assert!(took.is_some_and(|took| took < 10 * MS), "seed {seed}: {took:?}");

@@ -167,7 +167,7 @@ impl Shell {
             Op::Tick(ticks) => (0..ticks).for_each(|_| self.node.tick()),
             Op::Campaign => _ = self.node.campaign(),
             Op::Forced => _ = self.node.campaign_forced(),
-            Op::Propose => drop(self.node.propose(vec![9; 8])),
+            Op::Propose => drop(self.node.propose(vec![vec![9; 8]])),
             Op::Barrier => _ = self.node.read_barrier(7),
             Op::Persist(but) => self.persist(but),
             Op::Apply => self.node.applied_to(self.applied),

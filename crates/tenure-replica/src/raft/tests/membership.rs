@@ -70,7 +70,7 @@ fn entries_in_flight_when_the_leader_leaves_are_no_harm() {
         let data = rmp_serde::to_vec(&change).expect("ours");
         net.consensus(leader).propose_membership(change, data).expect("leads");
         for _ in 0..20 {
-            let _ = net.consensus(leader).propose(b"in flight".to_vec());
+            let _ = net.consensus(leader).propose(vec![b"in flight".to_vec()]);
             net.drain(leader);
             net.run(MS / 10);
         }

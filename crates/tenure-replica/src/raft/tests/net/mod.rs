@@ -303,7 +303,7 @@ impl Net {
     /// Proposes a command at the present leader, if there is one.
     pub(super) fn propose(&mut self, data: &[u8]) -> Option<(u64, u64)> {
         let leader = self.leader()?;
-        let outcome = self.consensus(leader).propose(data.to_vec()).ok();
+        let outcome = self.consensus(leader).propose(vec![data.to_vec()]).ok();
         self.drain(leader);
         outcome
     }
