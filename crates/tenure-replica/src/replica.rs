@@ -17,7 +17,7 @@ use tenure_core::{
 };
 
 use crate::{
-    PeerBody, PeerFrame, Persist, RaftRole, Restored, Wish,
+    Entry, PeerBody, PeerFrame, Persist, RaftRole, Restored, Wish,
     codec::{self, DecodeError},
     contact::Contact,
     mesh::Mesh,
@@ -174,6 +174,8 @@ pub struct Replica {
     config: Config,
     consensus: Consensus,
     ledger: Ledger,
+    /// Committed, and not applied yet.
+    to_apply: VecDeque<Entry>,
     /// Of the last applied membership: asked for with every frame.
     voters: Vec<NodeId>,
     mesh: Mesh,
@@ -243,6 +245,7 @@ impl Replica {
         let mut replica = Self {
             mesh: Mesh::new(config.id, config.dark_after(), config.heartbeat),
             ledger,
+            to_apply: VecDeque::new(),
             voters: Vec::new(),
             contact: Contact::default(),
             takeover: Takeover::default(),
@@ -302,6 +305,9 @@ impl Replica {
     /// When [`Input::Tick`] must be given at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
+        if !self.to_apply.is_empty() {
+            return Moment::default();
+        }
         let ticks = u32::try_from(self.consensus.ticks_until_action()).unwrap_or(u32::MAX);
         let tick = self.next_tick + self.config.tick() * ticks.saturating_sub(1);
         // What is for the Raft leader waits, without a deadline, until there is one.
@@ -409,7 +415,8 @@ impl Replica {
         late(self.next_tick) && late(self.next_tick.max(self.next_deadline()))
     }
 
-    /// Carries out everything that follows from the input, until nothing does.
+    /// Carries out everything that follows from the input, until nothing does, or until so much
+    /// was applied that the rest must wait.
     fn settle(&mut self, now: Now) {
         // A node that has just been elected proposes what waits (the end of a dead leader's
         // session, say) before its first entry leaves: both then take one round and one flush.
@@ -418,9 +425,12 @@ impl Replica {
         self.note_role(now);
         self.lead(now);
         self.send_wishes(now);
+        let mut room = self.config.changes_at_once;
+        self.apply_some(&mut room, now);
         loop {
             while let Some(ready) = self.consensus.ready() {
                 self.carry_out(ready, now);
+                self.apply_some(&mut room, now);
                 self.lead(now);
                 self.send_wishes(now);
             }

@@ -3,10 +3,10 @@
 mod clients;
 mod peers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use core::time::Duration;
-use tenure_core::{ClusterId, ElectionName, NodeId, ledger::Event};
+use tenure_core::{ClusterId, NodeId, ledger::Event};
 use tenure_replica::{Config, Input, Output, Replica};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -75,6 +75,9 @@ pub(super) struct Driver {
 
 /// Events taken in before what follows from them is carried out: a burst shares one flush.
 const BURST: usize = 64;
+
+/// More changes than this at once are not told one by one.
+const MANY: usize = 1024;
 
 impl Driver {
     pub(super) fn start(
@@ -223,7 +226,7 @@ impl Driver {
                     }
                 }
                 Output::Reply { client, number, answer } => self.on_answer(client, number, answer),
-                Output::Publish(events) => self.publish(events),
+                Output::Publish(events) => self.publish(&events),
                 Output::Role { role, term, leader } => {
                     tracing::info!(?role, term, ?leader, "role");
                     let _ = self.notify.send(Notice::Role { role, term, leader });
@@ -238,8 +241,8 @@ impl Driver {
         self.clients.flush();
     }
 
-    fn publish(&mut self, events: Vec<Event>) {
-        for event in &events {
+    fn publish(&mut self, events: &[Event]) {
+        for event in events {
             tracing::debug!(revision = event.revision.get(), ?event.kind, "applied");
         }
         if events.is_empty() || events.iter().any(|event| event.kind.is_about_members()) {
@@ -251,20 +254,21 @@ impl Driver {
             return self.push_all_followed();
         }
         // What was not known a moment ago is told to everybody by `watch_freshness`.
-        let mut by_election: BTreeMap<ElectionName, Vec<Event>> = BTreeMap::new();
-        for event in events {
-            if let Some(election) = event.kind.election() {
-                by_election.entry(election.clone()).or_default().push(event);
-            }
-        }
-        for (election, events) in by_election {
-            let followers = self.subscriptions.followers(&election);
+        // Whoever followed a thousand elections that changed together is told how they stand.
+        let many = events.len() > MANY;
+        let now = clock::moment();
+        for events in events.chunk_by(|one, next| one.kind.election() == next.kind.election()) {
+            let Some(election) = events[0].kind.election() else { continue };
+            let followers = self.subscriptions.followers(election);
             if followers.is_empty() {
                 continue;
             }
-            let now = clock::moment();
-            if let Some(events) = self.calm.pass(&election, events, followers.len(), now) {
-                let push = self.freshness.push(&self.replica, &election, events, now);
+            let told = match many && events.iter().any(|event| !event.kind.can_wait()) {
+                true => Some(Vec::new()),
+                false => self.calm.pass(election, events.to_vec(), followers.len(), now),
+            };
+            if let Some(events) = told {
+                let push = self.freshness.push(&self.replica, election, events, now);
                 self.clients.push_all(followers, push);
             }
         }

@@ -15,11 +15,14 @@ use crate::{
 
 /// Log size after which a snapshot is made even when few entries were applied.
 const SNAPSHOT_BYTES: usize = 8 << 20;
+/// A state of this size is not written again for a few entries.
+const LARGE: usize = 256 << 10;
 
 impl Replica {
     /// Carries out what the Raft library has ready.
     pub(super) fn carry_out(&mut self, ready: Ready, now: Now) {
         if let Some(snapshot) = &ready.install {
+            self.to_apply.clear();
             self.install(snapshot, now);
         }
         self.note_role(now);
@@ -31,12 +34,7 @@ impl Replica {
         if let Some(persist) = ready.persist {
             self.outputs.push_back(Output::Persist(persist));
         }
-        for entry in &ready.committed {
-            self.apply(entry, now);
-        }
-        if let Some(last) = ready.committed.last() {
-            self.consensus.applied_to(last.index);
-        }
+        self.to_apply.extend(ready.committed);
         if let Some(leading) = &mut self.leading {
             leading.confirmed.extend(ready.barriers.iter().map(|b| (b.ctx, b.index)));
         }
@@ -78,6 +76,22 @@ impl Replica {
                 self.outputs.push_back(Output::Publish(Vec::new()));
             }
             Err(error) => self.stop_unreadable("snapshot", snapshot.index, &error),
+        }
+    }
+
+    /// Applies what is committed, as long as there is `room` for more changes: the rest waits
+    /// until what came meanwhile was looked at.
+    pub(super) fn apply_some(&mut self, room: &mut u64, now: Now) {
+        let mut last = None;
+        while *room > 0 {
+            let Some(entry) = self.to_apply.pop_front() else { break };
+            let before = self.ledger.revision().get();
+            self.apply(&entry, now);
+            *room = room.saturating_sub(1 + self.ledger.revision().get() - before);
+            last = Some(entry.index);
+        }
+        if let Some(last) = last {
+            self.consensus.applied_to(last);
         }
     }
 
@@ -163,10 +177,10 @@ impl Replica {
     /// Makes a snapshot when the log has grown or somebody needs one. True when it did.
     pub(super) fn snapshot_if_due(&mut self) -> bool {
         let (entries, bytes) = (self.applied_since_snapshot, self.consensus.bytes_since_snapshot());
-        // A large state is written as often as the log has grown by as much, so that all its
-        // snapshots together are no more work than the log.
-        let full = bytes >= self.snapshot_bytes
-            && (bytes >= SNAPSHOT_BYTES || entries >= self.config.snapshot_every);
+        // A large state is written when the log has grown by as much, so that all its snapshots
+        // together are no more work than the log.
+        let grown = self.snapshot_bytes < LARGE || bytes >= self.snapshot_bytes;
+        let full = grown && (bytes >= SNAPSHOT_BYTES || entries >= self.config.snapshot_every);
         if !full && !self.consensus.wants_snapshot() {
             return false;
         }

@@ -24,6 +24,9 @@ pub struct Config {
     /// Entries kept behind a snapshot, so that a follower that is only a little behind gets
     /// them instead of the whole state. Default 512.
     pub log_tail: u64,
+    /// Changes that are applied before the node looks at what else has come: the end of a session
+    /// may be a hundred thousand. Default 2048.
+    pub changes_at_once: u64,
     /// Learners that have caught up get a vote while there are fewer voters. Default 5.
     pub voters: usize,
     /// Nodes that join become plain members once this many keep the log. Default 5.
@@ -46,6 +49,7 @@ impl Config {
             patience: Duration::from_secs(5),
             snapshot_every: 4096,
             log_tail: 512,
+            changes_at_once: 2048,
             voters: 5,
             keepers: 5,
             replace_after: None,

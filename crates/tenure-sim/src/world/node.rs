@@ -125,6 +125,8 @@ impl World {
             patience: setup.patience,
             snapshot_every: setup.snapshot_every,
             log_tail: setup.log_tail,
+            // In some worlds every larger change is applied in pieces.
+            changes_at_once: if setup.snapshot_every == 5 { 8 } else { 2048 },
             // Every node of a world keeps the log.
             keepers: usize::MAX,
             ..Config::new(node.id, node.directory)

@@ -131,17 +131,6 @@ impl Step<'_> {
 
     // Keeping the number of elections bounded
 
-    pub(super) fn note_idle(&mut self, name: &ElectionName) {
-        let Some(election) = self.ledger.elections.get_mut(name) else { return };
-        if let Some(since) = election.idle_since.take() {
-            self.ledger.idle.remove(&(since, name.clone()));
-        }
-        if election.candidates.is_empty() && !election.paused && election.bans.is_empty() {
-            election.idle_since = Some(election.revision);
-            self.ledger.idle.insert((election.revision, name.clone()));
-        }
-    }
-
     pub(super) fn make_room(&mut self, name: &ElectionName) -> Result<(), Refusal> {
         if self.ledger.elections.contains_key(name) || self.ledger.elections.len() < MAX_ELECTIONS {
             return Ok(());

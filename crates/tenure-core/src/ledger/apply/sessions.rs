@@ -45,11 +45,12 @@ impl Step<'_> {
             SessionEnd::Died { observed } => (EndReason::Died, observed.min(now)),
         };
         self.ledger.retired.push(id);
-        for name in session.elections {
-            let named = self.end_tenure(id, &name, end, last_alive);
-            self.remove_candidate(id, &name);
+        for name in &session.elections {
+            let Some(mut election) = self.changing(name) else { continue };
+            let named = election.end_tenure(id, end, last_alive);
+            election.remove_candidate(id);
             if let Some(named) = named {
-                self.settle(&name, named.as_ref(), None);
+                election.settle(named.as_ref(), None);
             }
         }
     }
