@@ -1,8 +1,9 @@
 //! `tenure node`: a member of the quorum.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use clap::Args;
+use rustix::process::Signal;
 use tenure_core::{
     ElectionName, NodeName,
     timing::{Drift, Ttl},
@@ -16,6 +17,7 @@ use crate::{
     error::{Exit, Failure, Outcome},
     limits, log,
     output::Output,
+    parent,
     serve::{self, Contest, Setup},
 };
 
@@ -126,7 +128,7 @@ pub(crate) struct NodeArgs {
     dial: Vec<(NodeName, String)>,
     /// End when this process, which must be the parent, ends
     #[arg(long, value_name = "PID")]
-    die_with_parent: Option<i32>,
+    die_with_parent: Option<u32>,
     /// Print each renewal of its own lease, too
     #[arg(long, hide = true)]
     lease_events: bool,
@@ -147,7 +149,7 @@ enum Switch {
 /// Runs the command.
 pub(crate) fn run(args: NodeArgs, global: &Global, output: Output) -> Outcome {
     if let Some(parent) = args.die_with_parent {
-        die_with(parent)?;
+        end_with(parent)?;
     }
     log::start(global, "warn,tenure=info,tenure_quorum=info,tenure_replica=info");
     limits::raise_open_files();
@@ -155,24 +157,17 @@ pub(crate) fn run(args: NodeArgs, global: &Global, output: Output) -> Outcome {
     super::block_on(serve::run(setup, output))
 }
 
-/// Has the kernel kill this process when its parent ends. The parent may have ended before the
-/// kernel was told, so it is looked at afterwards.
-fn die_with(parent: i32) -> Outcome<()> {
+fn end_with(parent: u32) -> Outcome<()> {
     let next = "start the node without --die-with-parent";
-    let signal = Some(rustix::process::Signal::KILL);
-    rustix::process::set_parent_process_death_signal(signal).map_err(|error| {
-        Failure::io("--die-with-parent does not work here", &error.into(), next)
-    })?;
-    let now = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
-    if now.is_some_and(|now| now.get() == parent) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::Conflict,
-        "the parent process is gone",
-        format!("--die-with-parent names process {parent}, which is not the parent"),
-        next,
-    ))
+    parent::end_with(parent, Signal::KILL).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(
+            Exit::Conflict,
+            "the parent process is gone",
+            format!("--die-with-parent names process {parent}, which is not the parent"),
+            next,
+        ),
+        _ => Failure::io("--die-with-parent does not work here", &error, next),
+    })
 }
 
 fn setup(args: NodeArgs) -> Outcome<Setup> {

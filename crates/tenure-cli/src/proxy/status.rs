@@ -2,27 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     fmt::Write,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http_body_util::Full;
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::StatusCode;
 use tenure_core::ElectionName;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
-use super::{Proxy, server::PATIENCE};
-
-/// Connections at once; more wait.
-const CONNECTIONS: usize = 16;
+use super::Proxy;
+use crate::http::{Listening, Page, TEXT};
 
 /// What became of requests, by election and code.
 #[derive(Debug, Default)]
@@ -44,51 +33,21 @@ impl Counts {
 
 /// Answers from now on.
 pub(crate) fn start(listener: TcpListener, proxy: Arc<Proxy>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    tokio::spawn(async move {
-        loop {
-            let place = Arc::clone(&places).acquire_owned().await;
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(PATIENCE / 100).await;
-                continue;
-            };
-            let proxy = Arc::clone(&proxy);
-            tokio::spawn(async move {
-                let service = service_fn(|request: Request<Incoming>| {
-                    let response = respond(request.method(), request.uri().path(), &proxy);
-                    async move { Ok::<_, Infallible>(response) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE)
-                    .serve_connection(TokioIo::new(stream), service);
-                let _ = connection.await;
-                drop(place);
-            });
-        }
-    });
+    tokio::spawn(Listening::Tcp(listener).show(move |path| page(path, &proxy)));
 }
 
-fn respond(method: &Method, path: &str, proxy: &Proxy) -> Response<Full<Bytes>> {
-    let (status, text) = match (method, path) {
-        (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, String::from("alive\n")),
-        (&Method::GET | &Method::HEAD, "/readyz") if proxy.counts.is_broken() => (
+fn page(path: &str, proxy: &Proxy) -> Page {
+    let (code, text) = match path {
+        "/livez" => (StatusCode::OK, String::from("alive\n")),
+        "/readyz" if proxy.counts.is_broken() => (
             StatusCode::SERVICE_UNAVAILABLE,
             String::from("a mark cannot be kept: nobody is let in until the proxy starts anew\n"),
         ),
-        (&Method::GET | &Method::HEAD, "/readyz") => (StatusCode::OK, String::from("ready\n")),
-        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, metrics(proxy)),
-        (&Method::GET | &Method::HEAD, _) => {
-            (StatusCode::NOT_FOUND, String::from("/livez /readyz /metrics\n"))
-        }
-        _ => (StatusCode::METHOD_NOT_ALLOWED, String::from("only GET and HEAD\n")),
+        "/readyz" => (StatusCode::OK, String::from("ready\n")),
+        "/metrics" => (StatusCode::OK, metrics(proxy)),
+        _ => (StatusCode::NOT_FOUND, String::from("/livez /readyz /metrics\n")),
     };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, plain);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    Page { code, kind: TEXT, text }
 }
 
 /// Names of elections need no escape: they have neither quotes nor backslashes.

@@ -1,41 +1,23 @@
 //! Answers for others on this machine: load balancers, probes, scripts.
 
 use std::{
-    convert::Infallible,
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use http_body_util::Full;
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 use tenure_core::{CandidateId, ElectionName, Token};
 use tenure_quorum::clock;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, UnixListener};
 
 use super::{contest::Lease, parse::Listen};
 use crate::{
     error::{Exit, Failure, Outcome},
+    http::{JSON, Listening, Page},
     output::time,
 };
-
-/// Connections at once; more wait.
-const CONNECTIONS: usize = 64;
-/// Longest time for the head of a request.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What may be seen.
 #[derive(Debug)]
@@ -149,70 +131,12 @@ pub(crate) fn start(bound: Bound, status: Arc<Mutex<Status>>) {
         Bound::Unix(listener) => UnixListener::from_std(listener).map(Listening::Unix),
     };
     match accepting {
-        Ok(listening) => _ = tokio::spawn(listening.answer_all(status)),
+        Ok(listening) => _ = tokio::spawn(listening.show(move |path| page(path, &status))),
         Err(error) => tracing::error!(%error, "cannot answer HTTP"),
     }
 }
 
-enum Listening {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listening {
-    async fn answer_all(self, status: Arc<Mutex<Status>>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            let status = Arc::clone(&status);
-            let accepted = match &self {
-                Self::Tcp(listener) => {
-                    let accepted = listener.accept().await;
-                    accepted.map(|(stream, _)| drop(tokio::spawn(answer(stream, status, place))))
-                }
-                Self::Unix(listener) => {
-                    let accepted = listener.accept().await;
-                    accepted.map(|(stream, _)| drop(tokio::spawn(answer(stream, status, place))))
-                }
-            };
-            if accepted.is_err() {
-                // Out of files, for example: no reason to spin.
-                tokio::time::sleep(PATIENCE / 50).await;
-            }
-        }
-    }
-}
-
-/// Answers one connection, which has a place of those that there are.
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    status: Arc<Mutex<Status>>,
-    _place: OwnedSemaphorePermit,
-) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &status);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
-    // Who asked has gone, or has not said what for in time.
-    let _ = connection.await;
-}
-
-fn respond(request: &Request<Incoming>, status: &Mutex<Status>) -> Response<Full<Bytes>> {
-    let (code, body) = match *request.method() {
-        Method::GET | Method::HEAD => {
-            let status = status.lock().unwrap_or_else(PoisonError::into_inner);
-            status.answer(request.uri().path())
-        }
-        _ => (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "only GET and HEAD" })),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
-    *response.status_mut() = code;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
-    headers.insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-    response
+fn page(path: &str, status: &Mutex<Status>) -> Page {
+    let (code, body) = status.lock().unwrap_or_else(PoisonError::into_inner).answer(path);
+    Page { code, kind: JSON, text: format!("{body}\n") }
 }

@@ -16,7 +16,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use rustix::process::{Signal, getpgrp, getppid, set_parent_process_death_signal};
+use rustix::process::{Signal, getpgrp};
 use tenure_core::Moment;
 use tenure_quorum::clock;
 
@@ -24,6 +24,7 @@ use super::{machine::FAILED, signals};
 use crate::{
     error::{Exit, Failure},
     output::{Color, Output},
+    parent,
 };
 
 /// First argument of such a process.
@@ -73,7 +74,7 @@ impl Launch {
         let failed = |what: &str, error: io::Error| {
             Failure::new(Exit::Tool, what, error, "see tenure run --help")
         };
-        end_with_parent(self.parent, Signal::KILL)
+        parent::end_with(self.parent, Signal::KILL)
             .map_err(|error| failed("the command cannot be tied to its supervisor", error))?;
         if let Some(group) = &self.cgroup {
             fs::write(group.join("cgroup.procs"), "0")
@@ -90,17 +91,6 @@ impl Launch {
             return Err(failed("it is too late to start the command", late));
         }
         signals::release().map_err(|error| failed("signals cannot be given back", error))
-    }
-}
-
-/// Has the kernel send this process a signal when its parent ends.
-pub(crate) fn end_with_parent(parent: u32, signal: Signal) -> io::Result<()> {
-    set_parent_process_death_signal(Some(signal))?;
-    // The parent may have ended before the kernel was told.
-    let now = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
-    match u32::try_from(now) == Ok(parent) {
-        true => Ok(()),
-        false => Err(io::Error::other("it ended just now")),
     }
 }
 

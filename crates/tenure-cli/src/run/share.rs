@@ -18,10 +18,11 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{launch::end_with_parent, settings::Settings, warden::candidate_id};
+use super::{settings::Settings, warden::candidate_id};
 use crate::{
     command::node::Timing,
     error::{Exit, Failure, Outcome},
+    parent,
 };
 
 /// Which partition a process holds for which parent: `7:4711`. Nothing of the kind reaches the
@@ -45,7 +46,7 @@ pub(super) fn held() -> Outcome<Option<u32>> {
         ));
     };
     if std::env::var_os(super::front::WARDEN).is_none() {
-        end_with_parent(parent, Signal::TERM).map_err(|error| {
+        parent::end_with(parent, Signal::TERM).map_err(|error| {
             Failure::io("a partition cannot be tied to its parent", &error, "start it again")
         })?;
     }
