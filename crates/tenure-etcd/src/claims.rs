@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tenure_core::{ElectionName, SessionId, WallTime, backend::Bid};
+use tenure_core::{
+    ElectionName, SessionId, WallTime,
+    backend::{Bid, Record},
+};
 
-use crate::keys::{Keys, Record, lease_of};
+use crate::keys::{Keys, lease_of};
 
 /// One candidacy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +51,11 @@ impl Claims {
         let claim = self.of.entry((bid.election.clone(), bid.session)).or_insert_with(|| {
             self.made += 1;
             let key = keys.candidacy(&bid.election, lease_of(bid.session), self.made);
-            Claim { key, record: Record::of(bid, now), joined: None }
+            Claim { key, record: Record::of(bid, Some(now)), joined: None }
         });
         if !claim.record.is_of(bid) {
             // The key is written once more; its place in the queue is kept.
-            claim.record = Record::of(bid, now);
+            claim.record = Record::of(bid, Some(now));
             claim.joined = None;
         }
         claim.clone()

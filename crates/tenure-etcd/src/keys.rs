@@ -5,51 +5,7 @@
 //! `a/b`. The number makes each candidacy's key one of its own: a request that takes effect late
 //! can never touch, or be taken for, the next candidacy of the same session.
 
-use serde::{Deserialize, Serialize};
-use tenure_core::{
-    CandidateId, ElectionName, Incarnation, Leader, SessionId, Token, Value, WallTime,
-    backend::Bid, timing::Ttl,
-};
-
-/// What a candidacy's key says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    pub(crate) id: CandidateId,
-    pub(crate) value: Value,
-    pub(crate) ttl_ms: Ttl,
-    pub(crate) process: u64,
-    pub(crate) session: u32,
-    /// When it began to contend, by its own wall clock, in microseconds since 1970.
-    pub(crate) since_us: WallTime,
-}
-
-impl Record {
-    pub(crate) fn of(bid: &Bid, now: WallTime) -> Self {
-        Self {
-            id: bid.candidate.clone(),
-            value: bid.value.clone(),
-            ttl_ms: bid.ttl,
-            process: bid.session.process.get(),
-            session: bid.session.number,
-            since_us: now,
-        }
-    }
-
-    /// The same candidacy, whenever it began.
-    pub(crate) fn is_of(&self, bid: &Bid) -> bool {
-        *self == Self::of(bid, self.since_us)
-    }
-
-    pub(crate) fn session(&self) -> SessionId {
-        let process = Incarnation::from_random(self.process);
-        SessionId { process, number: self.session }
-    }
-
-    pub(crate) fn leader(self, token: Token) -> Leader {
-        let Self { id, value, ttl_ms, since_us, .. } = self;
-        Leader { id, value, token, ttl: ttl_ms, since: since_us }
-    }
-}
+use tenure_core::{ElectionName, SessionId};
 
 /// The lease of a session. The same for each attempt to open it, so that an attempt whose answer
 /// was lost is found again; different for all sessions of a process, and by chance alone the
@@ -127,6 +83,7 @@ fn range(start: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tenure_core::Incarnation;
 
     fn session(process: u64, number: u32) -> SessionId {
         SessionId { process: Incarnation::from_random(process), number }

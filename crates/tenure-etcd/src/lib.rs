@@ -15,7 +15,6 @@
 
 mod claims;
 mod client;
-mod hints;
 mod keys;
 mod sights;
 mod store;

@@ -1,7 +1,7 @@
 //! The port, on etcd.
 
 use core::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -12,7 +12,9 @@ use std::{
 
 use tenure_core::{
     CandidateId, ElectionName, Revision, SessionId, Token, WallTime,
-    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, Slot, StoreError},
+    backend::{
+        Answer, Backend, Bid, Capabilities, Change, Hints, Hold, Holding, Record, Slot, StoreError,
+    },
     timing::Ttl,
 };
 use tokio::task::JoinHandle;
@@ -20,8 +22,7 @@ use tokio::task::JoinHandle;
 use crate::{
     claims::{Claim, Claims, Joined},
     client::{Client, Failure},
-    hints::Hints,
-    keys::{Keys, Record, lease_of},
+    keys::{Keys, lease_of},
     sights::Sights,
     wire::{
         ASCEND, Ask, BY_CREATION, Compare, DeleteRequest, GrantRequest, GrantResponse,
@@ -42,7 +43,7 @@ const CHECKED: usize = 64;
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) keys: Keys,
-    pub(crate) hints: Hints,
+    hints: Mutex<Hints>,
     claims: Mutex<Claims>,
     sights: Mutex<Sights>,
 }
@@ -83,7 +84,7 @@ impl Shared {
         Self {
             client,
             keys,
-            hints: Hints::default(),
+            hints: Mutex::default(),
             claims: Mutex::default(),
             sights: Mutex::default(),
         }
@@ -91,6 +92,10 @@ impl Shared {
 
     pub(crate) fn claims(&self) -> MutexGuard<'_, Claims> {
         lock(&self.claims)
+    }
+
+    pub(crate) fn hints(&self) -> MutexGuard<'_, Hints> {
+        lock(&self.hints)
     }
 
     pub(crate) fn sights(&self) -> MutexGuard<'_, Sights> {
@@ -147,7 +152,7 @@ impl Shared {
         let at = first.kv.map(|kv| (kv.key.as_slice(), kv.create_revision));
         let (revision, passed) = self.sights().answered(election, at, first.revision);
         if passed {
-            self.hints.changed(election.clone());
+            self.hints().changed(election.clone());
         }
         let holder = first.kv.and_then(|kv| {
             if self.delete_if_stray(&kv.key) {
@@ -158,7 +163,10 @@ impl Shared {
                 tracing::warn!(%key, "no candidate wrote this key, and it is first in the queue");
                 return None;
             };
-            Some((record.session(), record.leader(Token::new(number(kv.create_revision)))))
+            Some((
+                record.session(),
+                record.leader(Token::new(number(kv.create_revision)), WallTime::default()),
+            ))
         });
         Holding { holder, revision: Revision::new(number(revision)), position: 1, again: None }
     }
@@ -444,6 +452,6 @@ impl Backend for Etcd {
     }
 
     fn changed(&self) -> Pin<Box<dyn Future<Output = Change> + Send + '_>> {
-        Box::pin(self.shared.hints.next())
+        Box::pin(poll_fn(|cx| self.shared.hints().poll(cx)))
     }
 }

@@ -1,10 +1,10 @@
 //! `etcd://user:password@host:port,host:port?prefix=tenure/`.
 
 use percent_encoding::percent_decode_str;
-use tenure_core::backend::ConnectError;
+use tenure_core::backend::{ConnectError, host_and_port};
 
 /// Where etcd listens unless told otherwise.
-const PORT: &str = "2379";
+const PORT: u16 = 2379;
 /// Below which keys elections lie unless told otherwise.
 const PREFIX: &str = "tenure/";
 
@@ -132,18 +132,8 @@ fn credentials(login: &str, shown: &str) -> Result<Credentials, ConnectError> {
 }
 
 fn member(host: &str, shown: &str) -> Result<String, ConnectError> {
-    let (name, port) = match host.rsplit_once(':') {
-        // The colons of an IPv6 address without a port lie within brackets.
-        Some((name, port)) if !port.contains(']') => (name, port),
-        _ => (host, PORT),
-    };
-    if name.is_empty() || name.contains(['/', ' ', '@']) {
-        return Err(bad(shown, "it needs the host of a member"));
-    }
-    match port.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(format!("{name}:{port}")),
-        _ => Err(bad(shown, &format!("{port:?} is not a port"))),
-    }
+    let (host, port) = host_and_port(host, PORT).map_err(|why| bad(shown, &why))?;
+    Ok(format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -165,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_password() {
         for (url, why) in [
-            ("etcd://u:secret@", "host of a member"),
+            ("etcd://u:secret@", "is no host"),
             ("etcd://u:secret@h:0", "\"0\" is not a port"),
             ("etcd://u:secret@h:x", "\"x\" is not a port"),
             ("etcd://secret@h", "user:password"),

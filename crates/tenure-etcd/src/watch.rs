@@ -91,7 +91,7 @@ impl Watch {
             let revision = answer.header.as_ref().map_or(0, |header| header.revision);
             self.next = revision + 1;
             self.shared.sights().forget();
-            self.shared.hints.everything();
+            self.shared.hints().everything();
         }
         for event in &answer.events {
             self.happened(event);
@@ -109,7 +109,7 @@ impl Watch {
         }
         let hint = self.shared.sights().event(&parts.election, &kv.key, deleted, kv.mod_revision);
         if hint {
-            self.shared.hints.changed(parts.election);
+            self.shared.hints().changed(parts.election);
         }
     }
 }

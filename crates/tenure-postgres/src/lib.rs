@@ -16,7 +16,6 @@
 mod address;
 mod clock;
 mod guarantees;
-mod hints;
 mod jumps;
 mod lane;
 mod link;

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use std::{
 
 use tenure_core::{
     ElectionName,
-    backend::{ConnectError, StoreError},
+    backend::{ConnectError, Hints, StoreError},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,7 +25,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{hints::Hints, sql::Sql, trouble};
+use crate::{sql::Sql, trouble};
 
 /// Oldest server that understands the statements.
 const OLDEST: i32 = 120_000;
@@ -33,13 +33,17 @@ const OLDEST: i32 = 120_000;
 /// A parameter of a statement.
 pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How connections are made.
 #[derive(Debug)]
 pub(crate) struct Dial {
     pub(crate) config: Config,
     pub(crate) tls: TlsWay,
     pub(crate) sql: Arc<Sql>,
-    pub(crate) hints: Arc<Hints>,
+    pub(crate) hints: Arc<Mutex<Hints>>,
     pub(crate) probe: Arc<Probe>,
     pub(crate) label: String,
     /// Longest wait for a connection.
@@ -81,7 +85,7 @@ struct Driver(AbortHandle);
 pub(crate) struct Link {
     client: Client,
     driver: Driver,
-    hints: Arc<Hints>,
+    hints: Arc<Mutex<Hints>>,
     cut: AtomicBool,
     answered: Mutex<Instant>,
     pub(crate) server: Server,
@@ -115,12 +119,12 @@ impl Dial {
         };
         let said = client.query_typed_one(&self.sql.server, &[]).await.map_err(failed)?;
         let server = self.judge(&said).map_err(|why| self.unusable(why))?;
-        *own.lock().unwrap_or_else(PoisonError::into_inner) = said.get("pid");
+        *locked(&own) = said.get("pid");
         if listen {
             let listen = format!("LISTEN \"{}\"", self.sql.channel);
             client.batch_execute(&listen).await.map_err(failed)?;
             // Whatever was told while nobody listened.
-            self.hints.everything();
+            locked(&self.hints).everything();
         }
         Ok(Link {
             client,
@@ -168,12 +172,12 @@ impl Dial {
             loop {
                 match poll_fn(|cx| connection.poll_message(cx)).await {
                     Some(Ok(AsyncMessage::Notification(told))) => {
-                        let own = *own.lock().unwrap_or_else(PoisonError::into_inner);
+                        let own = *locked(&own);
                         if told.channel() != channel || told.process_id() == own {
                             continue;
                         }
                         match ElectionName::new(told.payload()) {
-                            Ok(election) => hints.one(election),
+                            Ok(election) => locked(&hints).changed(election),
                             Err(_) if told.payload() == probe.word => probe.heard.notify_one(),
                             // The probe of another process, or no word of ours at all.
                             Err(_) => {}
@@ -188,7 +192,7 @@ impl Dial {
                 }
             }
             // What was pushed on it may be missing.
-            hints.everything();
+            locked(&hints).everything();
         };
         Driver(tokio::spawn(drive).abort_handle())
     }
@@ -203,7 +207,7 @@ impl Link {
     fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
         self.driver.0.abort();
-        self.hints.everything();
+        locked(&self.hints).everything();
     }
 
     /// Asks one statement; several may be under way. When nothing at all is answered for
@@ -223,7 +227,7 @@ impl Link {
             let wait = (silent_from + patience).saturating_duration_since(Instant::now());
             match tokio::time::timeout(wait, &mut query).await {
                 Ok(answer) => {
-                    *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    *locked(&self.answered) = Instant::now();
                     return answer.map_err(|error| {
                         if trouble::is_fatal(&error) {
                             self.cut();
@@ -247,7 +251,7 @@ impl Link {
     }
 
     fn answered(&self) -> Instant {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.answered)
     }
 }
 

@@ -2,19 +2,29 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use core::{future::Future, pin::Pin, time::Duration};
+use core::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    time::Duration,
+};
 use tenure_core::{
     CandidateId, ElectionName, Incarnation, Leader, Moment, NameError, Revision, SessionId, Token,
     Value, WallTime,
-    backend::{Answer, Backend, Bid, Capabilities, Change, Hold, Holding, Slot, StoreError},
+    backend::{Answer, Backend, Bid, Capabilities, Change, Hints, Hold, Holding, Slot, StoreError},
     timing::Ttl,
 };
 use tokio_postgres::{Row, types::Type};
 
-use crate::{clock, hints::Hints, jumps::Jumps, lane::Lane, link::Param, sql::Sql};
+use crate::{
+    clock,
+    jumps::Jumps,
+    lane::Lane,
+    link::{Param, locked},
+    sql::Sql,
+};
 
 /// Renewals do not wait behind grants: they have a connection of their own.
 #[derive(Debug)]
@@ -23,7 +33,7 @@ pub(crate) struct Postgres(pub(crate) Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) sql: Arc<Sql>,
-    pub(crate) hints: Arc<Hints>,
+    pub(crate) hints: Arc<Mutex<Hints>>,
     /// For what keeps leases.
     pub(crate) renewals: Lane,
     /// For everything else, in order; listens.
@@ -40,10 +50,6 @@ pub(crate) struct Inner {
 pub(crate) struct Outbox {
     waiting: BTreeSet<ElectionName>,
     is_emptied: bool,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn millis(ttl: Ttl) -> i64 {
@@ -340,6 +346,6 @@ impl Backend for Postgres {
     fn unfollow(&self, _election: &ElectionName) {}
 
     fn changed(&self) -> Pin<Box<dyn Future<Output = Change> + Send + '_>> {
-        Box::pin(self.0.hints.next())
+        Box::pin(poll_fn(|cx| locked(&self.0.hints).poll(cx)))
     }
 }

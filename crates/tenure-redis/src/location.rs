@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use percent_encoding::percent_decode_str;
-use tenure_core::backend::ConnectError;
+use tenure_core::backend::{ConnectError, host_and_port};
 
 /// Prefix of all keys unless the URL names another.
 const PREFIX: &str = "tenure";
@@ -186,22 +186,9 @@ fn decoded(text: &str) -> Result<String, String> {
 }
 
 fn address(text: &str, default: u16) -> Result<Address, String> {
-    let bad = || format!("{text:?} is not host:port, for example 10.0.0.1:{default}");
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let port = port.map_or(Ok(default), str::parse::<u16>).map_err(|_| bad())?;
-    if host.is_empty() || port == 0 {
-        return Err(bad());
-    }
-    Ok(Address { host: host.to_owned(), port })
+    let (host, port) = host_and_port(text, default)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Address { host, port })
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tenure_core::{ElectionName, SessionId, backend::Bid};
-
-use crate::nodes::Record;
+use tenure_core::{
+    ElectionName, SessionId,
+    backend::{Bid, Record},
+};
 
 /// The node of a candidacy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Claims {
 
     /// The candidacy of a bid. What its node says may be older than the bid.
     pub(crate) fn of(&mut self, bid: &Bid) -> Claim {
-        let new = || Claim { record: Record::of(bid), node: Node::None };
+        let new = || Claim { record: Record::of(bid, None), node: Node::None };
         self.0.entry((bid.election.clone(), bid.session)).or_insert_with(new).clone()
     }
 
@@ -63,7 +64,7 @@ impl Claims {
     /// The node says what the bid says.
     pub(crate) fn says(&mut self, bid: &Bid) {
         if let Some(claim) = self.0.get_mut(&(bid.election.clone(), bid.session)) {
-            claim.record = Record::of(bid);
+            claim.record = Record::of(bid, None);
         }
     }
 

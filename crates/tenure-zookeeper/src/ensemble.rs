@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tenure_core::{SessionId, backend::StoreError};
+use tenure_core::{
+    SessionId,
+    backend::{Hints, StoreError},
+};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, SessionInfo, StateWatcher};
-
-use crate::hints::Hints;
 
 /// Pause before an operation is repeated whose connection broke: the client library connects
 /// anew by itself meanwhile.
@@ -34,8 +35,8 @@ struct Open {
     renewed: Instant,
 }
 
-fn lock(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
-    sessions.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The servers, and what is open there.
@@ -50,7 +51,7 @@ pub(crate) struct Ensemble {
     /// The connection that only reads, and the length of its session.
     reader: tokio::sync::Mutex<Option<Client>>,
     reader_timeout: Duration,
-    pub(crate) hints: Arc<Hints>,
+    pub(crate) hints: Arc<Mutex<Hints>>,
 }
 
 impl Way {
@@ -201,7 +202,7 @@ impl Ensemble {
                 }
             }
             let open = lock(&sessions).remove(&session);
-            hints.gone(session);
+            lock(&hints).gone(session);
             if let Some(Open { client, .. }) = open {
                 close(way, client).await;
             }

@@ -13,7 +13,6 @@
 mod claims;
 mod ensemble;
 mod handshake;
-mod hints;
 mod nodes;
 mod queue;
 mod slots;

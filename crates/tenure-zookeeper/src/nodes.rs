@@ -9,43 +9,7 @@
 //! `SESSION` is our session's id, so whoever created a node is known from its name, also when
 //! the answer to the creation was lost.
 
-use serde::{Deserialize, Serialize};
-use tenure_core::{
-    CandidateId, ElectionName, Incarnation, Leader, SessionId, Token, Value, WallTime,
-    backend::Bid, timing::Ttl,
-};
-
-/// What a candidacy's node says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    pub(crate) id: CandidateId,
-    pub(crate) value: Value,
-    pub(crate) ttl_ms: Ttl,
-    pub(crate) process: u64,
-    pub(crate) session: u32,
-}
-
-impl Record {
-    pub(crate) fn of(bid: &Bid) -> Self {
-        Self {
-            id: bid.candidate.clone(),
-            value: bid.value.clone(),
-            ttl_ms: bid.ttl,
-            process: bid.session.process.get(),
-            session: bid.session.number,
-        }
-    }
-
-    pub(crate) fn session(&self) -> SessionId {
-        let process = Incarnation::from_random(self.process);
-        SessionId { process, number: self.session }
-    }
-
-    /// `since` is when the node was created, by the clock of ZooKeeper's leader.
-    pub(crate) fn leader(self, token: Token, since: WallTime) -> Leader {
-        Leader { id: self.id, value: self.value, token, ttl: self.ttl_ms, since }
-    }
-}
+use tenure_core::{ElectionName, SessionId};
 
 /// The paths below one node.
 #[derive(Debug, Clone)]
@@ -125,6 +89,7 @@ pub(crate) fn is_of(child: &str, session: SessionId) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tenure_core::Incarnation;
 
     fn session(process: u64, number: u32) -> SessionId {
         SessionId { process: Incarnation::from_random(process), number }

@@ -5,14 +5,14 @@
 
 use tenure_core::{
     ElectionName, Revision, SessionId, Token, WallTime,
-    backend::{Bid, Holding, StoreError},
+    backend::{Bid, Holding, Record, StoreError},
 };
 use zookeeper_client::{Client, CreateMode, Error, Stat};
 
 use crate::{
     claims::{Node, Own},
     ensemble::persist,
-    nodes::{Record, queue},
+    nodes::queue,
     store::{ZooKeeper, number},
 };
 
@@ -52,7 +52,7 @@ impl ZooKeeper {
             None => self.create(client, bid).await?,
         };
         self.claims().set(bid.session, &bid.election, Node::There(own.clone()));
-        if claim.record != Record::of(bid) {
+        if !claim.record.is_of(bid) {
             let path = format!("{}/{}", self.paths.election(&bid.election), own.name);
             client.set_data(&path, &json(bid), None).await?;
             self.claims().says(bid);
@@ -118,7 +118,8 @@ impl ZooKeeper {
             return Ok(None);
         };
         if place == 0 {
-            let leader = Record::of(bid).leader(Token::new(number(own.czxid)), wall(own.ctime));
+            let leader =
+                Record::of(bid, None).leader(Token::new(number(own.czxid)), wall(own.ctime));
             return Ok(Some(self.led(election, bid.session, leader, 1)));
         }
         let before = format!("{parent}/{}", names[place - 1]);
@@ -306,5 +307,5 @@ fn own(name: String, stat: &Stat) -> Own {
 
 fn json(bid: &Bid) -> Vec<u8> {
     // A record of names and numbers is always JSON.
-    serde_json::to_vec(&Record::of(bid)).unwrap_or_default()
+    serde_json::to_vec(&Record::of(bid, None)).unwrap_or_default()
 }

@@ -1,13 +1,13 @@
 //! The port, on ZooKeeper.
 
 use core::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
 };
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use tenure_core::{
@@ -20,7 +20,7 @@ use zookeeper_client::{Client, CreateMode, Error};
 
 use crate::{
     claims::{Claims, Node},
-    ensemble::{Ensemble, persist, told},
+    ensemble::{Ensemble, lock, persist, told},
     nodes::{Paths, is_of},
     watches::Watches,
 };
@@ -39,10 +39,6 @@ pub(crate) struct ZooKeeper {
     capabilities: Capabilities,
     /// Where the next renewal begins to look at nodes.
     check_from: AtomicUsize,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Changes are never numbered below zero.
@@ -302,6 +298,6 @@ impl Backend for ZooKeeper {
     }
 
     fn changed(&self) -> Pin<Box<dyn Future<Output = Change> + Send + '_>> {
-        Box::pin(self.ensemble.hints.next())
+        Box::pin(poll_fn(|cx| lock(&self.ensemble.hints).poll(cx)))
     }
 }

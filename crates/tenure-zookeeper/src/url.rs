@@ -3,10 +3,10 @@
 use core::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use tenure_core::backend::ConnectError;
+use tenure_core::backend::{ConnectError, host_and_port};
 
 /// Where ZooKeeper listens unless told otherwise.
-const PORT: &str = "2181";
+const PORT: u16 = 2181;
 /// Below which node elections lie unless told otherwise.
 const BASE: &str = "/tenure";
 
@@ -93,18 +93,8 @@ fn login_of(login: &str, shown: &str) -> Result<String, ConnectError> {
 }
 
 fn server(host: &str, shown: &str) -> Result<String, ConnectError> {
-    let (name, port) = match host.rsplit_once(':') {
-        // The colons of an IPv6 address without a port lie within brackets.
-        Some((name, port)) if !port.contains(']') => (name, port),
-        _ => (host, PORT),
-    };
-    if name.is_empty() || name.contains([' ', '@']) {
-        return Err(bad(shown, "it needs the host of a server"));
-    }
-    match port.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(format!("{name}:{port}")),
-        _ => Err(bad(shown, &format!("{port:?} is not a port"))),
-    }
+    let (host, port) = host_and_port(host, PORT).map_err(|why| bad(shown, &why))?;
+    Ok(format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -125,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_password() {
         for (url, why) in [
-            ("zk://u:secret@", "host of a server"),
+            ("zk://u:secret@", "is no host"),
             ("zk://u:secret@h:0", "\"0\" is not a port"),
             ("zk://secret@h", "user:password"),
             ("zk://u:secret@h/a//b", "no node has that path"),

@@ -1,13 +1,13 @@
 //! One-shot watches, at most one for each election.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tenure_core::ElectionName;
+use tenure_core::{ElectionName, backend::Hints};
 use tokio::task::JoinHandle;
 use zookeeper_client::OneshotWatcher;
 
-use crate::hints::Hints;
+use crate::ensemble::lock;
 
 /// What is waited for.
 #[derive(Debug)]
@@ -41,13 +41,13 @@ impl Watches {
         election: &ElectionName,
         path: String,
         watcher: OneshotWatcher,
-        hints: &Arc<Hints>,
+        hints: &Arc<Mutex<Hints>>,
     ) {
         let (hints, name) = (Arc::clone(hints), election.clone());
         let waits = tokio::spawn(async move {
             // Also when the session is lost, and the watch with it.
             watcher.changed().await;
-            hints.changed(name);
+            lock(&hints).changed(name);
         });
         self.of.insert(election.clone(), Watch { path, waits });
     }

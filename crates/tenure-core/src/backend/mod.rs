@@ -8,12 +8,18 @@
 //! answers a contender's commands from a store that has no queue, no sessions table and no log.
 
 mod capabilities;
+mod hints;
+mod place;
+mod record;
 mod registrar;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, future::Future, pin::Pin, time::Duration};
 
 pub use capabilities::{Capabilities, Guarantee};
+pub use hints::Hints;
+pub use place::host_and_port;
+pub use record::Record;
 pub use registrar::{Effect, Registrar, Report, Step};
 
 use crate::{
