@@ -59,7 +59,7 @@ pub use elector::{Elector, ElectorBuilder};
 pub use error::Error;
 pub use leadership::{Lead, Leadership, Lost, Taken};
 pub use observer::{Observer, Sightings};
-pub use partitions::{Family, Member, ShareAction, Shares};
+pub use partitions::{Family, Participant, ShareAction, Shares};
 
 pub use tenure_core::{
     CandidateId, ElectionName, Leader, NameError, Revision, Sighting, Token, Value, View,

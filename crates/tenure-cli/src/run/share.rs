@@ -100,12 +100,12 @@ async fn share(settings: Settings, partitions: u32) -> Outcome<u8> {
     let (elector, _) = store.connect(how, timing, budget.drift).await?;
     let failed = |error: Error| store.failed(&error);
     let family = elector.partitions(settings.election.as_str(), partitions).map_err(failed)?;
-    let mut member = family.member(id.as_str()).map_err(failed)?.weight(who.weight);
+    let mut participant = family.participant(id.as_str()).map_err(failed)?.weight(who.weight);
     if let Some(max) = who.max_partitions {
-        member = member.max(max);
+        participant = participant.max(max);
     }
     let mut sharer = Sharer {
-        shares: member.settle(who.settle).shares(),
+        shares: participant.settle(who.settle).shares(),
         elector,
         id,
         family: settings.election.clone(),

@@ -1,11 +1,11 @@
 //! Leaders of many partitions: the numbered elections of one family, spread evenly over those
 //! who are there.
 //!
-//! Nobody assigns. Every member takes a *seat*, an election of its own kind whose leader's value
-//! says how much it takes; whoever follows the seats knows who is there, and whoever follows the
-//! partitions knows who leads what. From both everybody computes the same [`plan`], contends for
-//! what the plan gives it and hands over what the plan gives to others. Views that differ for a
-//! while cost balance, never safety: each partition is an election with a lease and a token.
+//! Nobody assigns. Every participant takes a *seat*, an election of its own kind whose leader's
+//! value says how much it takes; whoever follows the seats knows who is there, and whoever follows
+//! the partitions knows who leads what. From both everybody computes the same [`plan`], contends
+//! for what the plan gives it and hands over what the plan gives to others. Views that differ for
+//! a while cost balance, never safety: each partition is an election with a lease and a token.
 //!
 //! **Invariant:** nothing here decides who leads. It only decides who contends, and when a leader
 //! hands over.
@@ -23,7 +23,7 @@ pub use sharing::{Action, Sharing};
 
 use crate::{ElectionName, NameError, Value};
 
-/// Members that can sit at once; more of them wait for a seat.
+/// Participants that can sit at once; more of them wait for a seat.
 pub const MAX_SEATS: u32 = 128;
 /// Partitions of one family.
 pub const MAX_PARTITIONS: u32 = 4096;
@@ -44,7 +44,7 @@ pub fn seat_name(family: &str, number: u32) -> Result<ElectionName, NameError> {
     ElectionName::new(format!("{family}/seat/{number}"))
 }
 
-/// Seats of a family: a member more than there are partitions would have nothing to lead.
+/// Seats of a family: a participant more than there are partitions would have nothing to lead.
 #[must_use]
 pub fn seats(partitions: u32) -> u32 {
     partitions.min(MAX_SEATS)

@@ -1,4 +1,4 @@
-//! One member's part in sharing a family: what to contend for and what to hand over.
+//! One participant's part in sharing a family: what to contend for and what to hand over.
 
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 use core::time::Duration;
@@ -13,11 +13,11 @@ pub enum Action {
     Contend(u32),
     /// Contend for it no longer. It is not led; nothing need be reported.
     Leave(u32),
-    /// Stop its work, then give it to this member, or to nobody; report [`Sharing::ended`].
+    /// Stop its work, then give it to this participant, or to nobody; report [`Sharing::ended`].
     HandOver(u32, Option<CandidateId>),
 }
 
-/// What this member does about a partition.
+/// What this participant does about a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     None,
@@ -30,7 +30,7 @@ enum Part {
     HandsOver,
 }
 
-/// One member's part in sharing a family.
+/// One participant's part in sharing a family.
 #[derive(Debug)]
 pub struct Sharing {
     me: CandidateId,
@@ -47,7 +47,7 @@ pub struct Sharing {
 
 impl Sharing {
     /// Nothing is known yet. A partition is given away when its plan has been the same for
-    /// `settle`: members that start one after the other so move less.
+    /// `settle`: participants that start one after the other so move less.
     #[must_use]
     pub fn new(me: CandidateId, partitions: u32, settle: Duration) -> Self {
         let count = usize::try_from(partitions).unwrap_or(usize::MAX);
@@ -78,7 +78,7 @@ impl Sharing {
         }
     }
 
-    /// This member leads it. False when it has left meanwhile: then it must be given back.
+    /// This participant leads it. False when it has left meanwhile: then it must be given back.
     pub fn granted(&mut self, partition: u32) -> bool {
         let Some(part) = self.parts.get_mut(at(partition)) else { return false };
         if *part == Part::Contends {
@@ -87,7 +87,7 @@ impl Sharing {
         *part == Part::Leads
     }
 
-    /// This member leads it no longer, or contends for it no longer. With `retry`, it is not
+    /// This participant leads it no longer, or contends for it no longer. With `retry`, it is not
     /// contended for again before that moment.
     pub fn ended(&mut self, partition: u32, retry: Option<Moment>) {
         if let Some(part) = self.parts.get_mut(at(partition)) {
@@ -95,7 +95,7 @@ impl Sharing {
         }
     }
 
-    /// This member has a seat, or has none any more: then it takes nothing, but leads on until
+    /// This participant has a seat, or has none any more: then it takes nothing, but leads on until
     /// others take what it leads.
     pub fn seated(&mut self, seated: bool) {
         self.seated = seated;
@@ -123,15 +123,16 @@ impl Sharing {
 
     /// Who is there, and how much they take.
     #[must_use]
-    pub fn members(&self) -> BTreeMap<CandidateId, Appetite> {
-        let mut members: BTreeMap<_, _> = self.seats.iter().flatten().flatten().cloned().collect();
+    pub fn participants(&self) -> BTreeMap<CandidateId, Appetite> {
+        let mut participants: BTreeMap<_, _> =
+            self.seats.iter().flatten().flatten().cloned().collect();
         if !self.seated {
-            members.remove(&self.me);
+            participants.remove(&self.me);
         }
-        members
+        participants
     }
 
-    /// Partitions that this member leads.
+    /// Partitions that this participant leads.
     pub fn leads(&self) -> impl Iterator<Item = u32> {
         let leads = |part: &Part| matches!(part, Part::Leads | Part::Surplus(_) | Part::HandsOver);
         let parts = self.parts.iter().enumerate().filter(move |(_, part)| leads(part));
@@ -155,7 +156,7 @@ impl Sharing {
         if self.seats.iter().any(Option::is_none) || self.leaders.iter().any(Option::is_none) {
             return Vec::new();
         }
-        let planned = plan(&self.members(), &self.present());
+        let planned = plan(&self.participants(), &self.present());
         let mut actions = Vec::new();
         for (number, (part, planned)) in (0..).zip(self.parts.iter_mut().zip(planned)) {
             let mine = planned.as_ref() == Some(&self.me);
@@ -182,7 +183,7 @@ impl Sharing {
         actions
     }
 
-    /// Who leads what. Of itself a member knows better than the store's word, which may be of a
+    /// Who leads what. Of itself a participant knows better than the store's word, which may be of a
     /// tenure that is over.
     fn present(&self) -> Vec<Option<CandidateId>> {
         let told = self.leaders.iter().zip(&self.parts).map(|(told, part)| match part {
@@ -209,11 +210,11 @@ mod tests {
         CandidateId::new(alloc::format!("m{number}")).expect("a name")
     }
 
-    /// Elections as they are: one leader for each partition, others in its queue. Members learn
+    /// Elections as they are: one leader for each partition, others in its queue. Participants learn
     /// of it in the order in which the test lets them look.
     struct World {
         now: Moment,
-        members: BTreeMap<usize, Sharing>,
+        participants: BTreeMap<usize, Sharing>,
         leaders: Vec<Option<usize>>,
         queues: Vec<Vec<usize>>,
         moves: usize,
@@ -223,18 +224,18 @@ mod tests {
         fn new() -> Self {
             let count = at(PARTITIONS);
             let (leaders, queues) = (vec![None; count], vec![Vec::new(); count]);
-            let (now, members) = (Moment::from_nanos(1), BTreeMap::new());
-            Self { now, members, leaders, queues, moves: 0 }
+            let (now, participants) = (Moment::from_nanos(1), BTreeMap::new());
+            Self { now, participants, leaders, queues, moves: 0 }
         }
 
         fn join(&mut self, number: usize) {
-            let mut member = Sharing::new(id(number), PARTITIONS, SETTLE);
-            member.seated(true);
-            self.members.insert(number, member);
+            let mut participant = Sharing::new(id(number), PARTITIONS, SETTLE);
+            participant.seated(true);
+            self.participants.insert(number, participant);
         }
 
         fn die(&mut self, number: usize) {
-            self.members.remove(&number);
+            self.participants.remove(&number);
             for partition in 0..self.leaders.len() {
                 self.queues[partition].retain(|queued| *queued != number);
                 if self.leaders[partition] == Some(number) {
@@ -249,23 +250,23 @@ mod tests {
                 let next = self.queues[partition].remove(0);
                 self.leaders[partition] = Some(next);
                 let number = u32::try_from(partition).expect("a few");
-                let kept = self.members.get_mut(&next).expect("it lives").granted(number);
+                let kept = self.participants.get_mut(&next).expect("it lives").granted(number);
                 assert!(kept, "who left is not in the queue");
             }
         }
 
-        /// One member looks at everything and acts.
+        /// One participant looks at everything and acts.
         fn look(&mut self, number: usize) {
-            let sitting: Vec<usize> = self.members.keys().copied().collect();
-            let Some(member) = self.members.get_mut(&number) else { return };
+            let sitting: Vec<usize> = self.participants.keys().copied().collect();
+            let Some(participant) = self.participants.get_mut(&number) else { return };
             for seat in 0..seats(PARTITIONS) {
                 let who = sitting.get(at(seat)).map(|other| (id(*other), Appetite::default()));
-                member.sits(seat, who);
+                participant.sits(seat, who);
             }
             for (partition, leader) in (0..).zip(&self.leaders) {
-                member.led(partition, leader.map(id));
+                participant.led(partition, leader.map(id));
             }
-            for action in member.decide(self.now) {
+            for action in participant.decide(self.now) {
                 match action {
                     Action::Contend(partition) => {
                         self.queues[at(partition)].push(number);
@@ -282,7 +283,10 @@ mod tests {
                             let to = queue.remove(place);
                             queue.insert(0, to);
                         }
-                        self.members.get_mut(&number).expect("it lives").ended(partition, None);
+                        self.participants
+                            .get_mut(&number)
+                            .expect("it lives")
+                            .ended(partition, None);
                         self.grant(at(partition));
                     }
                 }
@@ -292,24 +296,26 @@ mod tests {
         fn settle(&mut self, order: &[usize]) {
             for _ in 0..8 {
                 order.iter().for_each(|number| self.look(*number));
-                let all: Vec<usize> = self.members.keys().copied().collect();
+                let all: Vec<usize> = self.participants.keys().copied().collect();
                 all.into_iter().for_each(|number| self.look(number));
                 self.now = self.now + SETTLE;
             }
         }
 
         fn is_even(&self) -> bool {
-            let (least, most) =
-                (at(PARTITIONS) / self.members.len(), at(PARTITIONS).div_ceil(self.members.len()));
-            self.members.keys().all(|number| {
+            let (least, most) = (
+                at(PARTITIONS) / self.participants.len(),
+                at(PARTITIONS).div_ceil(self.participants.len()),
+            );
+            self.participants.keys().all(|number| {
                 let led = self.leaders.iter().filter(|leader| **leader == Some(*number)).count();
-                (least..=most).contains(&led) && self.members[number].leads().count() == led
+                (least..=most).contains(&led) && self.participants[number].leads().count() == led
             })
         }
     }
 
     proptest! {
-        /// Members come and go, and look in any order: in the end everything is led, evenly, and
+        /// Participants come and go, and look in any order: in the end everything is led, evenly, and
         /// no more has moved than had to.
         #[test]
         fn everything_is_led_evenly(
@@ -320,8 +326,8 @@ mod tests {
             world.join(0);
             world.settle(&order);
             for (join, number) in events {
-                let (before, moved) = (world.members.len(), world.moves);
-                let there = world.members.contains_key(&number);
+                let (before, moved) = (world.participants.len(), world.moves);
+                let there = world.participants.contains_key(&number);
                 match join {
                     true if !there => world.join(number),
                     false if there && before > 1 => world.die(number),
@@ -330,7 +336,8 @@ mod tests {
                 world.settle(&order);
                 prop_assert!(world.leaders.iter().all(Option::is_some));
                 prop_assert!(world.is_even(), "{:?}", world.leaders);
-                let most = if join { at(PARTITIONS).div_ceil(world.members.len()) } else { before };
+                let there = world.participants.len();
+                let most = if join { at(PARTITIONS).div_ceil(there) } else { before };
                 prop_assert!(world.moves - moved <= most, "{} moves", world.moves - moved);
             }
         }
@@ -338,46 +345,49 @@ mod tests {
 
     #[test]
     fn who_knows_half_does_nothing() {
-        let mut member = Sharing::new(id(1), 2, SETTLE);
-        member.seated(true);
+        let mut participant = Sharing::new(id(1), 2, SETTLE);
+        participant.seated(true);
         let now = Moment::from_nanos(1);
-        member.sits(0, Some((id(1), Appetite::default())));
-        member.led(0, None);
-        member.led(1, None);
-        assert_eq!(member.decide(now), []);
-        member.sits(1, None);
-        assert_eq!(member.decide(now), [Action::Contend(0), Action::Contend(1)]);
+        participant.sits(0, Some((id(1), Appetite::default())));
+        participant.led(0, None);
+        participant.led(1, None);
+        assert_eq!(participant.decide(now), []);
+        participant.sits(1, None);
+        assert_eq!(participant.decide(now), [Action::Contend(0), Action::Contend(1)]);
     }
 
     #[test]
     fn who_leaves_gives_away_what_others_take() {
-        let mut member = Sharing::new(id(1), 1, SETTLE);
-        member.seated(true);
+        let mut participant = Sharing::new(id(1), 1, SETTLE);
+        participant.seated(true);
         let now = Moment::from_nanos(1);
-        member.sits(0, Some((id(1), Appetite::default())));
-        member.led(0, None);
-        assert_eq!(member.decide(now), [Action::Contend(0)]);
-        assert!(member.granted(0));
-        member.seated(false);
-        assert_eq!(member.decide(now), []);
-        assert_eq!(member.decide(now + SETTLE), [], "nobody takes it");
-        member.leave();
-        assert_eq!(member.decide(now + SETTLE), [Action::HandOver(0, None)]);
-        member.ended(0, None);
-        assert_eq!(member.decide(now + SETTLE), []);
-        assert!(!member.granted(0), "a grant that comes too late is given back");
+        participant.sits(0, Some((id(1), Appetite::default())));
+        participant.led(0, None);
+        assert_eq!(participant.decide(now), [Action::Contend(0)]);
+        assert!(participant.granted(0));
+        participant.seated(false);
+        assert_eq!(participant.decide(now), []);
+        assert_eq!(participant.decide(now + SETTLE), [], "nobody takes it");
+        participant.leave();
+        assert_eq!(participant.decide(now + SETTLE), [Action::HandOver(0, None)]);
+        participant.ended(0, None);
+        assert_eq!(participant.decide(now + SETTLE), []);
+        assert!(!participant.granted(0), "a grant that comes too late is given back");
     }
 
     #[test]
     fn a_refusal_is_waited_out() {
-        let mut member = Sharing::new(id(1), 1, SETTLE);
-        member.seated(true);
+        let mut participant = Sharing::new(id(1), 1, SETTLE);
+        participant.seated(true);
         let now = Moment::from_nanos(1);
-        member.sits(0, Some((id(1), Appetite::default())));
-        member.led(0, None);
-        member.decide(now);
-        member.ended(0, Some(now + SETTLE));
-        assert_eq!((member.decide(now), member.next_deadline()), (Vec::new(), Some(now + SETTLE)));
-        assert_eq!(member.decide(now + SETTLE), [Action::Contend(0)]);
+        participant.sits(0, Some((id(1), Appetite::default())));
+        participant.led(0, None);
+        participant.decide(now);
+        participant.ended(0, Some(now + SETTLE));
+        assert_eq!(
+            (participant.decide(now), participant.next_deadline()),
+            (Vec::new(), Some(now + SETTLE))
+        );
+        assert_eq!(participant.decide(now + SETTLE), [Action::Contend(0)]);
     }
 }

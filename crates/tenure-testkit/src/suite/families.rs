@@ -69,7 +69,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A member that works until it is told to stop.
+/// A participant that works until it is told to stop.
 struct Working {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), Error>>,
@@ -78,7 +78,8 @@ struct Working {
 async fn join(store: &Store, board: &Arc<Board>, who: &'static str) -> Working {
     let elector = elector(store).await;
     let family = elector.partitions("family", PARTITIONS).expect("a family");
-    let member = family.member(who).expect("a member").settle(Duration::from_millis(50));
+    let participant =
+        family.participant(who).expect("a participant").settle(Duration::from_millis(50));
     let (stop, stopped) = oneshot::channel();
     let board = Arc::clone(board);
     let task = tokio::spawn(async move {
@@ -90,13 +91,13 @@ async fn join(store: &Store, board: &Arc<Board>, who: &'static str) -> Working {
                 Ok::<(), Error>(())
             }
         };
-        member.run_until(stopped, work).await.map(drop)
+        participant.run_until(stopped, work).await.map(drop)
     });
     Working { stop, task }
 }
 
-/// Eight elections of one family are spread evenly over members that come, leave and end without
-/// a word; two never work on one partition, and tokens only rise.
+/// Eight elections of one family are spread evenly over participants that come, leave and end
+/// without a word; two never work on one partition, and tokens only rise.
 ///
 /// # Panics
 /// When that is not so.

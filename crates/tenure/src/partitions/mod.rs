@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 impl Elector {
     /// A family of `count` elections, `NAME/0` to `NAME/(count-1)`, that are spread over its
-    /// members: 1 to 4096.
+    /// participants: 1 to 4096.
     ///
     /// # Errors
     /// [`Error::Name`] for an impossible name, [`Error::Partitions`] for an impossible count.
@@ -48,17 +48,17 @@ impl Family {
     ///
     /// # Errors
     /// [`Error::Name`] for an impossible id.
-    pub fn member(&self, id: impl Into<String>) -> Result<Member, Error> {
+    pub fn participant(&self, id: impl Into<String>) -> Result<Participant, Error> {
         let id = CandidateId::new(id.into())?;
         let (appetite, family) = (Appetite::default(), self.clone());
-        Ok(Member { family, id, appetite, settle: SETTLE, grace: Duration::ZERO })
+        Ok(Participant { family, id, appetite, settle: SETTLE, grace: Duration::ZERO })
     }
 }
 
 /// One who takes a share of a [`Family`]. Nothing has begun yet.
 #[derive(Debug, Clone)]
-#[must_use = "a member takes its share with `run`"]
-pub struct Member {
+#[must_use = "a participant takes its share with `run`"]
+pub struct Participant {
     family: Family,
     id: CandidateId,
     appetite: Appetite,
@@ -66,7 +66,7 @@ pub struct Member {
     grace: Duration,
 }
 
-impl Member {
+impl Participant {
     /// Its share is in proportion to this. Default 1; with 0 it leads nothing.
     pub fn weight(mut self, weight: u16) -> Self {
         self.appetite.weight = weight;
@@ -79,8 +79,8 @@ impl Member {
         self
     }
 
-    /// How long a plan must be the same before something that is led moves: members that come
-    /// one after the other move less. What nobody leads is taken at once. Default 1 s.
+    /// How long a plan must be the same before something that is led moves: participants that
+    /// come one after the other move less. What nobody leads is taken at once. Default 1 s.
     pub fn settle(mut self, settle: Duration) -> Self {
         self.settle = settle;
         self
@@ -94,7 +94,7 @@ impl Member {
     }
 
     /// Begins to take its share, for who does by other means what follows from it. Most want
-    /// [`Member::run`].
+    /// [`Participant::run`].
     ///
     /// # Panics
     /// Outside of a Tokio runtime: elections are followed by tasks.

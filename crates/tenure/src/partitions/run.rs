@@ -1,4 +1,4 @@
-//! The work of every partition that a member leads, as tasks of this process.
+//! The work of every partition that a participant leads, as tasks of this process.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use tokio::{
     task::{AbortHandle, JoinError, JoinSet},
 };
 
-use super::{Member, Shares};
+use super::{Participant, Shares};
 use crate::{Campaign, Error, Lead, Leadership, campaign::FAREWELL};
 
-impl Member {
+impl Participant {
     /// Takes its share for as long as this future lives, and runs the work of every partition
     /// that it leads, as a task of its own each.
     ///
@@ -21,14 +21,14 @@ impl Member {
     /// | it ends with an error | it is done | everything is given back; the error is the answer |
     /// | it ends | it is done | the partition is given back, and taken again after a while |
     /// | leadership is lost | its future is dropped where it waits | the plan decides |
-    /// | the plan gives it to another | it is dropped after [`Member::grace`] | it is handed over |
+    /// | the plan gives it away | it is dropped after [`Participant::grace`] | it is handed over |
     ///
     /// # Errors
     /// Of the work; [`Error::Closed`], turned into its type, when the elector was closed.
     ///
     /// # Cancel safety
     /// All work is dropped, then everything is given back, seat and all, with nobody lined up to
-    /// take it: [`Member::run_until`] does better.
+    /// take it: [`Participant::run_until`] does better.
     pub async fn run<E, F, W>(self, work: F) -> Result<Infallible, E>
     where
         F: FnMut(u32, Lead) -> W,
@@ -39,13 +39,13 @@ impl Member {
     }
 
     /// The same until `stop` is ready: then the seat is given up, others line up, and each
-    /// partition is handed to the member that takes it. Gives what `stop` gave.
+    /// partition is handed to the participant that takes it. Gives what `stop` gave.
     ///
     /// # Errors
-    /// As [`Member::run`].
+    /// As [`Participant::run`].
     ///
     /// # Cancel safety
-    /// As [`Member::run`].
+    /// As [`Participant::run`].
     pub async fn run_until<T, E, F, W>(self, stop: impl Future<Output = T>, work: F) -> Result<T, E>
     where
         F: FnMut(u32, Lead) -> W,
@@ -82,7 +82,7 @@ enum Done<E> {
     Refused(u64, Error),
 }
 
-/// A member at work.
+/// A participant at work.
 struct Running<E, F> {
     shares: Shares,
     work: F,
@@ -150,7 +150,8 @@ where
     }
 
     fn contend(&mut self, number: u32) -> Result<(), Error> {
-        let candidate = self.shares.member.candidate(&self.shares.member.partition(number)?);
+        let candidate =
+            self.shares.participant.candidate(&self.shares.participant.partition(number)?);
         self.campaigns += 1;
         let campaigns = self.campaigns;
         let task = self.tasks.spawn(async move {
@@ -199,14 +200,14 @@ where
     fn lead(&mut self, number: u32, campaign: Campaign, leadership: Leadership) {
         let (stop, stopped) = oneshot::channel();
         let work = (self.work)(number, leadership.lead());
-        let grace = self.shares.member.grace;
+        let grace = self.shares.participant.grace;
         self.tasks.spawn(async move {
             let mut successor = None;
             let done = {
                 let asked = async {
                     match stopped.await {
                         Ok(to) => successor = to,
-                        // The member has gone.
+                        // The participant has gone.
                         Err(_) => return,
                     }
                     tokio::time::sleep(grace).await;

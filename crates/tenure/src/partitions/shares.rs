@@ -1,4 +1,4 @@
-//! What there is to do for a member's share, as it changes.
+//! What there is to do for a participant's share, as it changes.
 
 use core::time::Duration;
 use tenure_core::{
@@ -7,10 +7,10 @@ use tenure_core::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::Member;
+use super::Participant;
 use crate::{Campaign, Elector, Error, Leadership, system};
 
-/// How long others have to line up for what a member that leaves gives away.
+/// How long others have to line up for what a participant that leaves gives away.
 const LINE_UP: Duration = Duration::from_millis(250);
 /// Pause before an election is followed again that could not be.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -22,12 +22,12 @@ enum Event {
     Partition(u32, Sighting),
 }
 
-/// A member's seat, and what follows from who else has one. Dropping it gives the seat up.
+/// A participant's seat, and what follows from who else has one. Dropping it gives the seat up.
 ///
 /// Whoever has this does what [`Shares::next`] says, and reports what came of it.
 #[derive(Debug)]
 pub struct Shares {
-    pub(super) member: Member,
+    pub(super) participant: Participant,
     sharing: Sharing,
     seat: Seat,
     events: mpsc::UnboundedReceiver<Event>,
@@ -38,12 +38,12 @@ pub struct Shares {
 }
 
 impl Shares {
-    pub(super) fn start(member: Member) -> Self {
+    pub(super) fn start(participant: Participant) -> Self {
         let (tell, events) = mpsc::unbounded_channel();
         let mut followers = JoinSet::new();
-        let (elector, count) = (&member.family.elector, member.family.count);
-        let partitions = (0..count).map(|number| (member.partition(number), number, false));
-        let seats = (0..seats(count)).map(|number| (member.seat(number), number, true));
+        let (elector, count) = (&participant.family.elector, participant.family.count);
+        let partitions = (0..count).map(|number| (participant.partition(number), number, false));
+        let seats = (0..seats(count)).map(|number| (participant.seat(number), number, true));
         for (election, number, is_seat) in partitions.chain(seats) {
             // The longest of these names was looked at when the family was made.
             let Ok(election) = election else { continue };
@@ -51,8 +51,8 @@ impl Shares {
             let seen = move |sighting| event(number, sighting);
             followers.spawn(follow(elector.clone(), election, tell.clone(), seen));
         }
-        let sharing = Sharing::new(member.id.clone(), count, member.settle);
-        Self { sharing, seat: Seat::None, events, _followers: followers, leaves: None, member }
+        let sharing = Sharing::new(participant.id.clone(), count, participant.settle);
+        Self { sharing, seat: Seat::None, events, _followers: followers, leaves: None, participant }
     }
 
     /// Waits until there is something to do; it is to be done now.
@@ -88,29 +88,29 @@ impl Shares {
             while let Ok(event) = self.events.try_recv() {
                 self.heard(event);
             }
-            self.seat.see_to(&self.member, &self.sharing)?;
+            self.seat.see_to(&self.participant, &self.sharing)?;
         }
     }
 
-    /// This member leads it now. False when it is to be given back at once: the plan has changed
+    /// This participant leads it now. False when it is to be given back at once: the plan has changed
     /// meanwhile.
     pub fn granted(&mut self, partition: u32) -> bool {
         self.sharing.granted(partition)
     }
 
-    /// This member does not lead it any more, or does not contend for it any more. With `pause`,
+    /// This participant does not lead it any more, or does not contend for it any more. With `pause`,
     /// it is not to be contended for again before a while has passed.
     pub fn ended(&mut self, partition: u32, pause: bool) {
-        let retry = pause.then(|| system::moment() + self.member.settle);
+        let retry = pause.then(|| system::moment() + self.participant.settle);
         self.sharing.ended(partition, retry);
     }
 
-    /// Gives the seat up: others line up for what this member leads, and a moment later
+    /// Gives the seat up: others line up for what this participant leads, and a moment later
     /// [`Shares::next`] says to whom it goes.
     pub fn leave(&mut self) {
         self.seat = Seat::GivenUp;
         self.sharing.seated(false);
-        self.leaves = Some(system::moment() + LINE_UP.min(self.member.settle));
+        self.leaves = Some(system::moment() + LINE_UP.min(self.participant.settle));
     }
 
     fn heard(&mut self, event: Event) {
@@ -121,7 +121,7 @@ impl Shares {
                 }
             }
             Event::Seat(number, sighting) => {
-                self.seat.seen(number, &sighting, &self.member.id);
+                self.seat.seen(number, &sighting, &self.participant.id);
                 if let Some(leader) = known(sighting) {
                     let who = leader.map(|it| (it.id, Appetite::from_value(&it.value)));
                     self.sharing.sits(number, who);
@@ -131,7 +131,7 @@ impl Shares {
     }
 }
 
-/// The place that shows others that this member is there.
+/// The place that shows others that this participant is there.
 #[derive(Debug)]
 enum Seat {
     None,
@@ -178,10 +178,10 @@ impl Seat {
     }
 
     /// Asks for a seat that is free, when there is none and one is known.
-    fn see_to(&mut self, member: &Member, sharing: &Sharing) -> Result<(), Error> {
+    fn see_to(&mut self, participant: &Participant, sharing: &Sharing) -> Result<(), Error> {
         if let (Self::None, Some(seat)) = (&*self, sharing.free_seat()) {
-            let candidate = member.candidate(&member.seat(seat)?);
-            let value = member.appetite.to_value();
+            let candidate = participant.candidate(&participant.seat(seat)?);
+            let value = participant.appetite.to_value();
             *self = Self::Asked(seat, candidate.value(value.as_str()).start()?);
         }
         Ok(())
