@@ -63,7 +63,9 @@ impl Line {
     }
 }
 
-/// A proxy for one server, on a port of its own. Its threads end with their connections.
+/// A proxy for a server, on a port of its own, and for the other servers of the same store
+/// ([`Proxy::also_before`]): what goes wrong goes wrong on the way to all of them. Its threads end
+/// with their connections.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -76,21 +78,17 @@ impl Proxy {
     /// # Errors
     /// When no port can be had.
     pub fn before(server: u16) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
         let line = Arc::new(Line::default());
-        let shared = Arc::clone(&line);
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                // A server that is away is, for the client, a connection that ends at once.
-                let Ok(server) = TcpStream::connect(server) else { continue };
-                if connect(&shared, &client, &server).is_err() {
-                    end(&client, &server);
-                }
-            }
-        });
-        Ok(Self { port, line })
+        Ok(Self { port: listen(&line, server)?, line })
+    }
+
+    /// One more port, before another server. Faults that are counted hit whichever request comes
+    /// first.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn also_before(&self, server: u16) -> io::Result<u16> {
+        listen(&self.line, server)
     }
 
     /// Where it listens, on this machine.
@@ -148,6 +146,24 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.cut();
     }
+}
+
+/// Carries what comes to a port of its own over the line to a server; gives the port.
+fn listen(line: &Arc<Line>, server: u16) -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    let line = Arc::clone(line);
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            // A server that is away is, for the client, a connection that ends at once.
+            let Ok(server) = TcpStream::connect(server) else { continue };
+            if connect(&line, &client, &server).is_err() {
+                end(&client, &server);
+            }
+        }
+    });
+    Ok(port)
 }
 
 fn end(one: &TcpStream, other: &TcpStream) {

@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Store, never_two_leaders_through};
+use super::{Store, servers::never_two_leaders_afar_through};
 use crate::proxy::Proxy;
 
 /// Requests that fail in each way, before the line is good again.
@@ -20,7 +20,7 @@ pub fn a_bad_line_makes_no_second_leader(
     election: &str,
     proxy: &Proxy,
 ) {
-    never_two_leaders_through(store, program, election, || {
+    never_two_leaders_afar_through(store, program, election, || {
         let before = proxy.happened();
         for round in 0..2 {
             proxy.cut();

@@ -24,9 +24,10 @@ struct Pair {
 
 impl Pair {
     /// The first leads, the second waits.
-    fn start(store: &Store, program: &Path, election: &str) -> Self {
+    fn start(store: &Store, program: &Path, election: &str, more: &[&str]) -> Self {
         let start = |id: &str| {
-            let candidate = Candidate::start(program, &store.url, election, id, store.ttl);
+            let candidate =
+                Candidate::start_with(program, &store.url, election, id, store.ttl, more);
             candidate.unwrap_or_else(|error| panic!("{error}"))
         };
         let first = start("first");
@@ -102,7 +103,21 @@ pub fn never_two_leaders_through(
     election: &str,
     trouble: impl FnOnce(),
 ) {
-    let mut pair = Pair::start(store, program, election);
+    never_two_leaders(Pair::start(store, program, election, &[]), store, trouble);
+}
+
+/// The same with candidates of which nothing but the lease tells that they are dead, and which
+/// reach the store only as its URL says, as from another machine.
+pub(super) fn never_two_leaders_afar_through(
+    store: &Store,
+    program: &Path,
+    election: &str,
+    trouble: impl FnOnce(),
+) {
+    never_two_leaders(Pair::start(store, program, election, &["lease-only"]), store, trouble);
+}
+
+fn never_two_leaders(mut pair: Pair, store: &Store, trouble: impl FnOnce()) {
     trouble();
     let at = pair.settle(store);
     let killed = pair.candidates[at].kill();
@@ -127,7 +142,7 @@ pub fn silent_store_costs_the_lease(
     election: &str,
     signal: impl Fn(Signal),
 ) {
-    let mut pair = Pair::start(store, program, election);
+    let mut pair = Pair::start(store, program, election, &[]);
     let begun = crate::candidate::monotonic_nanos();
     signal(Signal::STOP);
     let lost = pair.candidates[0].says("lost");
