@@ -22,6 +22,9 @@ pub use peers::Peers;
 pub use report::{Report, Row};
 pub use steady::{Meter, Steady, steady};
 
+/// The golden ratio, less one.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
 /// What ends a tenure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -91,9 +94,11 @@ pub fn run(
         }
     }
     for round in 0..rounds {
-        // Holders die at moments spread over a whole ttl: whatever their clients' interval of
-        // renewal is, all moments between two renewals come alike.
-        let phase = ttl.mul_f64(f64::from(round % rounds.max(1)) / f64::from(rounds.max(1)));
+        // Holders die at moments spread over a whole ttl. In steps of a fraction of it, every
+        // moment would lie alike between two renewals of a client that renews at such a fraction:
+        // four rounds told nothing about one that renews every quarter. The golden ratio lies
+        // evenly in any interval (J. van der Corput, 1935).
+        let phase = ttl.mul_f64((f64::from(round) * GOLDEN).fract());
         let took: Vec<_> = std::thread::scope(|scope| {
             let one = |(contestant, times): &(&'_ Contestant, Times)| {
                 let (contestant, end) = ((*contestant).clone(), times.end);
