@@ -62,14 +62,20 @@ impl Server {
         while !ready() {
             let ended = self.child.try_wait()?;
             if ended.is_some() || begun.elapsed() > PATIENCE {
-                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-                let tail: String = log.lines().rev().take(20).collect::<Vec<_>>().join("\n");
+                let tail = self.last_words();
                 let why = format!("the server is not ready ({ended:?}); last lines first:\n{tail}");
                 return Err(io::Error::other(why));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// The end of its log, the last line first.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
     }
 
     /// Its process.

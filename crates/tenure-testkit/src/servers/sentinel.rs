@@ -1,6 +1,11 @@
 //! Redis with replicas, under three sentinels.
 
-use std::{fs, io, path::Path, process::Command, time::Instant};
+use std::{
+    fs, io,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use super::{
     process::{Server, free_port},
@@ -12,6 +17,9 @@ use crate::PATIENCE;
 const NAME: &str = "mymaster";
 /// How long a primary must be silent to count as down, in milliseconds.
 const DOWN_AFTER: u32 = 500;
+
+/// A sentinel that a busy machine did not run for 2 s watches only, for so long.
+const TILT: Duration = Duration::from_secs(30);
 
 /// A primary, a replica and three sentinels; killed when it is dropped.
 #[derive(Debug)]
@@ -137,10 +145,13 @@ impl Sentinels {
     fn wait(&self, what: &str, ready: impl Fn() -> bool) -> io::Result<()> {
         let begun = Instant::now();
         while !ready() {
-            if begun.elapsed() > PATIENCE {
-                return Err(io::Error::other(format!("the sentinels do not see {what}")));
+            if begun.elapsed() > PATIENCE + 2 * TILT {
+                let words = self.sentinels.iter().map(|(_, server)| server.last_words());
+                let words = words.collect::<Vec<_>>().join("\n\n");
+                let why = format!("the sentinels do not see {what}; last lines first:\n{words}");
+                return Err(io::Error::other(why));
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
