@@ -327,6 +327,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
             (Exit::Usage, "use a quorum of Tenure nodes: tenure dev shows one")
         }
         Refusal::Member { .. } => (Exit::Conflict, "tenure cluster status shows the nodes"),
+        Refusal::Later { .. } => (Exit::Unavailable, "ask again in a moment"),
     };
     Failure::new(exit, "nothing was changed", refusal, next)
 }

@@ -52,6 +52,9 @@ pub(crate) struct ClusterFile {
     pub(crate) election: String,
     /// Length of leases, in milliseconds.
     pub(crate) ttl_ms: u64,
+    /// Over how many zones the nodes are spread; 0 when they say none.
+    #[serde(default)]
+    pub(crate) zones: u8,
     /// Who founded the cluster; the list stays, also when one of them was removed.
     pub(crate) founders: Vec<Founder>,
     /// Number of the next node: names are never used again.
@@ -252,6 +255,7 @@ mod tests {
             pid: Some(7),
             election: "demo".into(),
             ttl_ms: 1000,
+            zones: 3,
             founders: Vec::new(),
             next: 2,
             nodes: vec![LocalNode {

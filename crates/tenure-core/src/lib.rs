@@ -26,7 +26,7 @@ pub mod timing;
 mod view;
 
 pub use identity::{ClusterId, Incarnation, NodeId, RequestId, SessionId};
-pub use name::{CandidateId, ElectionName, NameError, NodeName, Value};
+pub use name::{CandidateId, ElectionName, NameError, NodeName, Value, Zone};
 pub use number::{Revision, Token};
 pub use time::{Moment, WallTime};
 pub use view::{Leader, Sighting, View};

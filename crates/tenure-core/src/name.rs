@@ -131,6 +131,14 @@ name!(
     63
 );
 
+name!(
+    /// Where a node is, as far as failures go: what lies in one zone may fail together. For
+    /// example `eu-west-1a` or `rack-12`.
+    Zone,
+    "zone",
+    63
+);
+
 /// What a leader tells observers about itself, for example `10.0.0.2:8080`: text of at most
 /// 4096 bytes without control characters.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

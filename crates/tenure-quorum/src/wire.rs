@@ -11,7 +11,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use tenure_core::{
     ClusterId, ElectionName, Incarnation, NodeId, NodeName, RequestId, Revision, SessionId,
-    Sighting, WallTime,
+    Sighting, WallTime, Zone,
     ledger::{Event, Outcome, PastTenure, Role},
 };
 use tenure_replica::{Status, Wish};
@@ -62,6 +62,9 @@ pub enum Dialler {
         name: NodeName,
         /// Its data directory.
         directory: u64,
+        /// Where it is, if it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<Zone>,
     },
     /// A process that contends, watches or operates.
     Client,
@@ -393,6 +396,12 @@ pub struct MemberView {
     pub address: String,
     /// Whether it votes.
     pub role: Role,
+    /// Where it is, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// It is about to give its vote up, because another one has it already.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub retiring: bool,
 }
 
 /// The cluster as one node knows it.

@@ -1,9 +1,9 @@
 //! What nodes say to each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tenure_core::{Incarnation, NodeId, RequestId, SessionId, WallTime, ledger::Refusal};
+use tenure_core::{Incarnation, NodeId, RequestId, SessionId, WallTime, Zone, ledger::Refusal};
 
 use crate::{Wish, mesh::Rows, raft::RaftMessage};
 
@@ -77,6 +77,9 @@ pub enum PeerBody {
     },
     /// To the Raft leader: these nodes without a log are connected with me.
     Members(BTreeSet<NodeId>),
+    /// To the Raft leader: these nodes, the sender or members connected with it, are in other
+    /// zones than the log says.
+    Located(BTreeMap<NodeId, Option<Zone>>),
     /// To the Raft leader: hand the Raft leadership to this node, or to the best one.
     TransferQuorum {
         /// To whom.

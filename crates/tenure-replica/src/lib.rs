@@ -18,6 +18,7 @@ mod raft;
 mod replica;
 mod requests;
 mod rounds;
+mod spread;
 mod status;
 mod takeover;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tenure_core::{
-    NodeId, NodeName, RequestId, WallTime,
+    NodeId, NodeName, RequestId, WallTime, Zone,
     ledger::{Command, MemberChange},
 };
 
@@ -30,6 +30,18 @@ pub enum MemberWish {
         address: String,
         /// Its data directory.
         directory: u64,
+        /// Where it is, if it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<Zone>,
+    },
+    /// An operator wants this node to vote. Without a log it is enrolled first, and asked for
+    /// again; [`tenure_core::ledger::Refusal::Later`] says that it has not caught up yet.
+    Vote {
+        /// Its name.
+        name: NodeName,
+        /// The voter in whose stead; without it the Raft leader chooses, if one must give way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<NodeName>,
     },
     /// A node is to leave for good.
     Remove {

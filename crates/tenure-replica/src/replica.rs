@@ -7,12 +7,13 @@ mod peers;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod voters;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use core::time::Duration;
 use tenure_core::{
-    Incarnation, Moment, NodeId, RequestId, SessionId, WallTime,
+    Incarnation, Moment, NodeId, RequestId, SessionId, WallTime, Zone,
     ledger::{Event, Ledger, Outcome, Refusal},
 };
 
@@ -70,9 +71,9 @@ pub enum Input {
     },
     /// The disk has everything up to this [`Persist::number`].
     Persisted(u64),
-    /// These members, nodes without a log, are connected with this node. To be given on every
-    /// change.
-    Members(BTreeSet<NodeId>),
+    /// These members, nodes without a log, are connected with this node, each in the zone that
+    /// it says. To be given on every change.
+    Members(BTreeMap<NodeId, Option<Zone>>),
     /// This process was seen dead, by a pidfd that was taken race-free.
     Died {
         /// The process.
@@ -194,8 +195,8 @@ pub struct Replica {
     /// Size of the last snapshot.
     snapshot_bytes: usize,
     said_hello: Option<NodeId>,
-    /// Members connected here, and when the Raft leader is told again.
-    members_here: (BTreeSet<NodeId>, Moment),
+    /// Members connected here and their zones, and when the Raft leader is told again.
+    members_here: (BTreeMap<NodeId, Option<Zone>>, Moment),
     outputs: VecDeque<Output>,
 }
 
@@ -205,6 +206,8 @@ const SEND_AGAIN: Duration = Duration::from_millis(250);
 const WISHES_IN_ONE_FRAME: usize = 64;
 /// The Raft leader is told this often which members are there.
 const TELL_MEMBERS: Duration = Duration::from_secs(1);
+/// Zones that are told at once; the others follow.
+const TOLD_AT_ONCE: usize = 64;
 /// For how long a dead process is remembered.
 const DEAD_FOR: Duration = Duration::from_secs(60);
 
@@ -260,7 +263,7 @@ impl Replica {
             applied_since_snapshot: 0,
             snapshot_bytes,
             said_hello: None,
-            members_here: (BTreeSet::new(), now.moment),
+            members_here: (BTreeMap::new(), now.moment),
             outputs: VecDeque::new(),
             config,
         };
@@ -467,11 +470,27 @@ impl Replica {
             self.report_deaths(now);
         }
         self.say_hello(now);
-        let (members, due) = &mut self.members_here;
-        if self.config.replace_after.is_some() && !members.is_empty() && *due <= now.moment {
-            *due = now.moment + TELL_MEMBERS;
-            let members = members.clone();
+        if self.members_here.1 <= now.moment {
+            self.members_here.1 = now.moment + TELL_MEMBERS;
+            self.tell_members(now);
+        }
+    }
+
+    /// Tells which members are here, and who says to be elsewhere than the log has it.
+    fn tell_members(&mut self, now: Now) {
+        let (here, known) = (&self.members_here.0, self.ledger.members());
+        let members: BTreeSet<NodeId> = here.keys().copied().collect();
+        let own = (&self.config.id, &self.config.zone);
+        let elsewhere = |(id, zone): &(&NodeId, &Option<Zone>)| {
+            known.get(**id).is_some_and(|member| member.zone != **zone)
+        };
+        let moved = here.iter().chain([own]).filter(elsewhere).take(TOLD_AT_ONCE);
+        let moved: BTreeMap<_, _> = moved.map(|(id, zone)| (*id, zone.clone())).collect();
+        if self.config.replace_after.is_some() && !members.is_empty() {
             self.tell_leader(PeerBody::Members(members), now);
+        }
+        if !moved.is_empty() {
+            self.tell_leader(PeerBody::Located(moved), now);
         }
     }
 

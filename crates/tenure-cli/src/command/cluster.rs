@@ -1,8 +1,12 @@
 //! `tenure cluster`: the nodes of the quorum.
 
+mod promote;
+
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tenure_core::{NodeName, ledger::Role};
+use tenure_core::{NodeName, Zone, ledger::Role};
 use tenure_quorum::wire::{ClusterView, MemberView, Question, Reply};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -26,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(20);
         ("tenure cluster status", "the nodes, as one of them knows them"),
         ("tenure cluster add n4=10.0.0.4:7400", "how to start another node"),
         ("tenure cluster remove n2", "for good"),
+        ("tenure cluster promote n7 --instead-of n2", "say yourself who votes"),
         ("tenure cluster transfer --to n3", "give n3 the lead of the quorum"),
     ],
     &asking(&[(Exit::Yes, "done")]),
@@ -79,6 +84,29 @@ enum ClusterCommand {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Give a node a vote, in the stead of another voter when there are enough
+    ///
+    /// Voters are chosen and replaced by themselves; this is for when you know better, say before a
+    /// machine is serviced. The new one votes first; then the other one gives its vote up and goes
+    /// on receiving the log.
+    #[command(after_help = epilogue(
+        &[
+            ("tenure cluster promote n7", "the voter of the fullest zone makes room"),
+            ("tenure cluster promote n7 --instead-of n2", "n2 makes room"),
+        ],
+        &asking(&[
+            (Exit::Yes, "it votes, and nobody more than before does"),
+            (Exit::Conflict, "it is silent, or the votes would be spread over zones worse"),
+            (Exit::NotFound, "no such node"),
+        ]),
+    ))]
+    Promote {
+        /// The node that is to vote
+        node: NodeName,
+        /// The voter that makes room
+        #[arg(long, value_name = "NODE")]
+        instead_of: Option<NodeName>,
+    },
     /// Give another node the lead of the quorum; leaders of elections stay
     #[command(after_help = epilogue(
         &[
@@ -102,6 +130,9 @@ pub(crate) async fn run(args: ClusterArgs, global: &Global, output: Output) -> O
         ClusterCommand::Status => status(&view, output),
         ClusterCommand::Add { node } => add(&view, &node, output),
         ClusterCommand::Remove { node, yes } => remove(&asker, &view, node, yes, output).await,
+        ClusterCommand::Promote { node, instead_of } => {
+            promote::run(&asker, &view, node, instead_of, global, output).await
+        }
         ClusterCommand::Transfer { to } => transfer(&asker, &view, to, global, output).await,
     }
 }
@@ -131,6 +162,8 @@ fn machine(view: &ClusterView) -> serde_json::Value {
                 "node": member.name,
                 "addr": member.address,
                 "role": member.role,
+                "zone": member.zone,
+                "retiring": member.retiring,
                 "reachable": member.id == view.status.id || peer.is_some_and(|peer| peer.reachable),
                 "matched": peer.and_then(|peer| peer.matched),
             })
@@ -153,11 +186,13 @@ fn machine(view: &ClusterView) -> serde_json::Value {
         "elections": view.elections,
         "at": time::rfc3339(view.at),
         "members": members,
+        "warnings": warning(view).into_iter().collect::<Vec<_>>(),
         "refused": view.refused.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
     })
 }
 
 fn person(view: &ClusterView, paint: Paint) -> String {
+    let zoned = view.members.iter().any(|member| member.zone.is_some());
     let asked_leader = view.status.leader == Some(view.status.id);
     let rows: Vec<Vec<String>> = view
         .members
@@ -174,17 +209,22 @@ fn person(view: &ClusterView, paint: Paint) -> String {
                 Some(_) => "no",
                 None => "-",
             };
-            vec![
+            let mut row = vec![
                 member.name.to_string(),
                 member.address.clone(),
                 match member.role {
+                    Role::Voter if member.retiring => String::from("voter, gives its vote up"),
                     Role::Voter if is_leader => String::from("voter, leads the quorum"),
                     Role::Voter => String::from("voter"),
                     Role::Learner => String::from("learner"),
                     Role::Member => String::from("member"),
                 },
                 heard.to_owned(),
-            ]
+            ];
+            if zoned {
+                row.insert(2, member.zone.as_ref().map_or("-", Zone::as_str).to_owned());
+            }
+            row
         })
         .collect();
     let age = view
@@ -199,13 +239,29 @@ fn person(view: &ClusterView, paint: Paint) -> String {
         view.status.term,
         view.revision,
     );
-    let table = human::table(&["node", "address", "role", "heard"], &rows, paint);
+    let titles: &[&str] = match zoned {
+        true => &["node", "address", "zone", "role", "heard"],
+        false => &["node", "address", "role", "heard"],
+    };
+    let table = human::table(titles, &rows, paint);
     let counts = format!(
         "{}, {}",
         human::count(usize::try_from(view.elections).unwrap_or(usize::MAX), "election"),
         human::count(usize::try_from(view.sessions).unwrap_or(usize::MAX), "session"),
     );
-    format!("{head}\n{table}\n{}", paint.dim(counts))
+    let warning = warning(view).map(|why| format!("\n{}", paint.unsure(why))).unwrap_or_default();
+    format!("{head}\n{table}\n{}{warning}", paint.dim(counts))
+}
+
+/// What is wrong with where the votes lie, if anything is.
+fn warning(view: &ClusterView) -> Option<String> {
+    let zones: BTreeSet<_> = view.members.iter().filter_map(|it| it.zone.as_ref()).collect();
+    let voters = || view.members.iter().filter(|it| it.role == Role::Voter);
+    let votes = |zone: &&Zone| voters().filter(|it| it.zone.as_ref() == Some(*zone)).count();
+    let (zone, has) = zones.iter().map(|zone| (zone, votes(zone))).max_by_key(|(_, has)| *has)?;
+    let all = voters().count();
+    (zones.len() > 1 && has * 2 > all)
+        .then(|| format!("zone {zone} has {has} of {all} votes: when it fails, there is no quorum"))
 }
 
 fn add(view: &ClusterView, (name, address): &(NodeName, String), output: Output) -> Outcome {

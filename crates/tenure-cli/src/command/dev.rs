@@ -33,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
     &[
         ("tenure dev", "five nodes and a live view"),
         ("tenure dev --nodes 3 --ttl 500ms --dir /tmp/three", ""),
+        ("tenure dev --nodes 9 --zones 3", "voters are spread; see tenure cluster status"),
         ("tenure dev --json", "one JSON object per event instead of the view"),
         ("tenure dev kill leader", "from another terminal"),
     ],
@@ -53,6 +54,9 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "N", default_value_t = VOTERS,
           value_parser = clap::value_parser!(u8).range(1..=7))]
     voters: u8,
+    /// Deal the nodes out to this many zones, z1, z2 and so on [default: none, or as it was]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=26))]
+    zones: Option<u8>,
     /// Length of leases [default: 1s, or as it was]
     #[arg(long, value_name = "DUR", value_parser = args::ttl)]
     ttl: Option<Ttl>,
@@ -142,14 +146,16 @@ pub(crate) fn run(args: DevArgs, global: &Global, output: Output) -> Outcome {
             dir,
             nodes: args.nodes,
             voters: args.voters,
+            zones: args.zones,
             ttl: args.ttl,
             election: args.election,
         };
         return block_on(dev::run(plan, global, output));
     };
-    if args.nodes.is_some() || args.ttl.is_some() || args.election.is_some() {
+    if args.nodes.is_some() || args.zones.is_some() || args.ttl.is_some() || args.election.is_some()
+    {
         return Err(Failure::usage(
-            "--nodes, --ttl and --election are for starting a cluster",
+            "--nodes, --zones, --ttl and --election are for starting a cluster",
             "the cluster runs already",
             "tenure dev add; or tenure dev down, then tenure dev with these flags",
         ));

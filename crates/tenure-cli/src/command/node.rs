@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, time::Duration};
 use clap::Args;
 use rustix::process::Signal;
 use tenure_core::{
-    ElectionName, NodeName,
+    ElectionName, NodeName, Zone,
     timing::{Drift, Ttl},
 };
 use tenure_quorum::node::{NodeConfig, Start};
@@ -81,6 +81,10 @@ pub(crate) struct NodeArgs {
         value_parser = args::address_of
     )]
     join: Vec<String>,
+    /// What may fail together with this node: a rack, a room, a data centre. Voters are spread over
+    /// zones, so that none takes the quorum with it
+    #[arg(long, env = "TENURE_ZONE", value_name = "NAME")]
+    zone: Option<Zone>,
     /// Tells clusters with the same --peers apart
     #[arg(long, env = "TENURE_CLUSTER", value_name = "NAME", conflicts_with = "join")]
     cluster: Option<String>,
@@ -199,6 +203,7 @@ fn setup(args: NodeArgs) -> Outcome<Setup> {
         drift: args.drift,
         voters: usize::from(args.voters),
         replace_after: (!args.no_replace).then(|| args.replace_after.unwrap_or(REPLACE_AFTER)),
+        zone: args.zone,
         dial: args.dial.into_iter().collect(),
         local_proof: args.local_proof == Switch::On,
         ..NodeConfig::new(args.id.clone(), data_dir, listen, start)

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tenure_core::{
-    CandidateId, ElectionName, NodeName, Value,
+    CandidateId, ElectionName, NodeName, Value, Zone,
     timing::{Drift, Ttl},
 };
 
@@ -169,6 +169,9 @@ pub(crate) struct Member {
     /// Where it listens for its peers [default: its own entry in --peers]
     #[arg(long, value_name = "HOST:PORT", value_parser = args::address_of, requires = "peers")]
     pub(crate) node_listen: Option<String>,
+    /// What may fail together with this process: a rack, a room, a data centre
+    #[arg(long, env = "TENURE_ZONE", value_name = "NAME", requires = "peers")]
+    pub(crate) zone: Option<Zone>,
     /// Listen on an address that other machines reach, without encryption or authentication
     #[arg(long, requires = "peers")]
     pub(crate) insecure_listen: bool,

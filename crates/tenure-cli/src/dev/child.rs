@@ -114,6 +114,13 @@ pub(super) struct Settings {
     pub(super) lease_events: bool,
 }
 
+/// Nodes are dealt out to the zones in the order of their numbers.
+fn zone(node: &NodeName, zones: u8) -> Option<String> {
+    let number: u32 = node.as_str().strip_prefix('n')?.parse().ok()?;
+    let zone = number.checked_sub(1)?.checked_rem(zones.into())?;
+    Some(format!("z{}", zone + 1))
+}
+
 fn arguments(home: &Home, node: &LocalNode, settings: &Settings) -> Vec<String> {
     let file = &home.file;
     let micros = |length: std::time::Duration| format!("{}us", length.as_micros());
@@ -142,6 +149,7 @@ fn arguments(home: &Home, node: &LocalNode, settings: &Settings) -> Vec<String> 
         let contacts: Vec<_> = others.map(|other| other.addr.as_str()).take(CONTACTS).collect();
         arguments.push(format!("--join={}", contacts.join(",")));
     }
+    arguments.extend(zone(&node.node, file.zones).map(|zone| format!("--zone={zone}")));
     if settings.lease_events {
         arguments.push(String::from("--lease-events"));
     }

@@ -179,6 +179,7 @@ fn revise(mut file: ClusterFile, plan: &Plan) -> Outcome<ClusterFile> {
     if let Some(election) = &plan.election {
         file.election = election.to_string();
     }
+    file.zones = plan.zones.unwrap_or(file.zones);
     let wanted = plan.nodes.map_or(file.nodes.len(), usize::from);
     if wanted < file.nodes.len() {
         return Err(Failure::usage(
@@ -217,6 +218,7 @@ fn found(plan: &Plan) -> io::Result<ClusterFile> {
         pid: None,
         election: plan.election.as_ref().map_or(ELECTION, ElectionName::as_str).to_owned(),
         ttl_ms: plan.ttl.map_or(usual_ttl_ms(count), |ttl| time::millis(ttl.get())),
+        zones: plan.zones.unwrap_or(0),
         founders: founders.collect(),
         next: u32::from(count) + 1,
         nodes,
@@ -260,7 +262,7 @@ mod tests {
     use super::*;
 
     fn plan(dir: &Path, nodes: Option<u16>) -> Plan {
-        Plan { dir: dir.to_owned(), nodes, voters: 5, ttl: None, election: None }
+        Plan { dir: dir.to_owned(), nodes, voters: 5, zones: None, ttl: None, election: None }
     }
 
     #[test]

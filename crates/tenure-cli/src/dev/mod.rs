@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) nodes: Option<u16>,
     /// How many vote at most.
     pub(crate) voters: u8,
+    /// Over how many zones; without a number, as it was, or none.
+    pub(crate) zones: Option<u8>,
     /// Length of leases; without one, as it was, or 1 s, and 3 s with many nodes: here they share
     /// one machine's processors.
     pub(crate) ttl: Option<Ttl>,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tenure::{Elector, ElectorBuilder, Error};
-use tenure_core::NodeName;
+use tenure_core::{NodeName, Zone};
 use tenure_quorum::{
     client::Endpoint,
     node::{Node, NodeConfig, NodeError, Start},
@@ -43,6 +43,7 @@ pub(crate) struct Membership {
     listen: String,
     advertise: String,
     peers: Vec<(NodeName, String)>,
+    zone: Option<Zone>,
 }
 
 /// Whether anything says where the election is kept.
@@ -138,6 +139,7 @@ impl Membership {
             election_timeout: timing.election_timeout,
             drift,
             voters: self.peers.len().clamp(1, 7),
+            zone: self.zone.clone(),
             ..NodeConfig::new(name, dir, listen, start)
         }
     }
@@ -168,7 +170,8 @@ fn membership(member: &Member) -> Outcome<Membership> {
     }
     let data_dir = member.data_dir.clone().unwrap_or_else(|| discover::default_data_dir(&name));
     let (advertise, peers) = (advertise.clone(), member.peers.clone());
-    Ok(Membership { name, data_dir, listen, advertise, peers })
+    let zone = member.zone.clone();
+    Ok(Membership { name, data_dir, listen, advertise, peers, zone })
 }
 
 /// Which of the peers this process is: three hosts are to need three identical command lines.

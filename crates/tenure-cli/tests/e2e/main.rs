@@ -31,3 +31,4 @@ mod run_share;
 mod sleepers;
 mod strangers;
 mod support;
+mod zones;

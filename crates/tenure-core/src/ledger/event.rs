@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{EndReason, SessionEnd};
 use crate::{
     CandidateId, ElectionName, Leader, NodeId, NodeName, Revision, SessionId, Token, Value,
-    WallTime, timing::Ttl,
+    WallTime, Zone, timing::Ttl,
 };
 
 /// One change.
@@ -68,6 +68,10 @@ pub enum EventKind {
     MemberEnrolled { id: NodeId, name: NodeName },
     /// A node got its vote.
     MemberPromoted { id: NodeId, name: NodeName },
+    /// A node gave its vote up and goes on receiving the log.
+    MemberDemoted { id: NodeId, name: NodeName },
+    /// A node is in another zone than before.
+    MemberLocated { id: NodeId, zone: Option<Zone> },
     /// A node was removed for good.
     MemberRemoved { id: NodeId, name: NodeName },
     /// A node was first heard of with this data directory.
@@ -96,6 +100,8 @@ impl EventKind {
             | Self::MemberAdded { .. }
             | Self::MemberEnrolled { .. }
             | Self::MemberPromoted { .. }
+            | Self::MemberDemoted { .. }
+            | Self::MemberLocated { .. }
             | Self::MemberRemoved { .. }
             | Self::MemberSeen { .. } => None,
         }
@@ -109,6 +115,8 @@ impl EventKind {
             Self::MemberAdded { .. }
                 | Self::MemberEnrolled { .. }
                 | Self::MemberPromoted { .. }
+                | Self::MemberDemoted { .. }
+                | Self::MemberLocated { .. }
                 | Self::MemberRemoved { .. }
                 | Self::MemberSeen { .. }
         )

@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, format, string::String};
 use serde::{Deserialize, Serialize};
 
 use super::{EventKind, Outcome, Refusal};
-use crate::{NodeId, NodeName};
+use crate::{NodeId, NodeName, Zone};
 
 /// What a node is to the quorum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,19 @@ pub struct Member {
     /// The data directory it was first heard of with: a node that comes back with another one
     /// has lost its history and must not vote under its old id.
     pub directory: Option<u64>,
+    /// Where it is, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// A voter in whose stead another one votes already: it gives its vote up as soon as a
+    /// quorum is there without it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub retiring: bool,
+}
+
+impl Member {
+    fn new(name: NodeName, address: String, role: Role) -> Self {
+        Self { name, address, role, directory: None, zone: None, retiring: false }
+    }
 }
 
 /// A change of the nodes. What changes who receives the log or votes travels as Raft membership
@@ -51,6 +64,9 @@ pub enum MemberChange {
         directory: u64,
         /// [`Role::Learner`] or [`Role::Member`].
         role: Role,
+        /// Where it is, if it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<Zone>,
     },
     /// A member begins to receive the log.
     Enrol {
@@ -61,6 +77,22 @@ pub enum MemberChange {
     Promote {
         /// The learner.
         id: NodeId,
+        /// A voter in whose stead it votes: that one is [`Member::retiring`] from then on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<NodeId>,
+    },
+    /// A voter becomes a learner, which may vote again.
+    Demote {
+        /// The voter.
+        id: NodeId,
+    },
+    /// A node says that it is in another zone than before, or in none.
+    Locate {
+        /// The node.
+        id: NodeId,
+        /// Where it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<Zone>,
     },
     /// A node leaves for good.
     Remove {
@@ -98,8 +130,7 @@ impl Members {
         for (name, address) in nodes {
             let id = members.next_id();
             members.highest = id.get();
-            let member = Member { name, address, role: Role::Voter, directory: None };
-            members.nodes.insert(id, member);
+            members.nodes.insert(id, Member::new(name, address, Role::Voter));
         }
         members
     }
@@ -153,32 +184,50 @@ impl Members {
                 }
                 Ok(())
             }
-            MemberChange::Promote { id } => match self.nodes.get(id) {
-                Some(Member { name, role: Role::Member, .. }) => {
-                    refuse(format!("{name} must receive the log before it votes"))
+            MemberChange::Promote { id, instead_of } => {
+                let member = self.present(*id)?;
+                if member.role == Role::Member {
+                    return refuse(format!("{} must receive the log before it votes", member.name));
                 }
-                Some(_) => Ok(()),
-                None => refuse(format!("node {id} is not a member")),
-            },
-            MemberChange::Remove { id } => match self.nodes.get(id) {
-                Some(member) if member.role == Role::Voter && self.voters() == 1 => {
-                    refuse(format!("{} is the last voter", member.name))
+                match instead_of.map(|id| self.present(id)).transpose()? {
+                    Some(Member { name, role: Role::Learner | Role::Member, .. }) => {
+                        refuse(format!("{name} does not vote: nobody can vote in its stead"))
+                    }
+                    Some(_) if *instead_of == Some(*id) => {
+                        refuse(format!("{} cannot take its own place", member.name))
+                    }
+                    _ => Ok(()),
                 }
-                Some(_) => Ok(()),
-                None => refuse(format!("node {id} is not a member")),
+            }
+            MemberChange::Demote { id } => match self.present(*id)? {
+                Member { name, role: Role::Member, .. } => refuse(format!("{name} does not vote")),
+                Member { name, role: Role::Voter, .. } if self.voters() == 1 => {
+                    refuse(format!("{name} is the last voter"))
+                }
+                _ => Ok(()),
             },
-            MemberChange::Enrol { id } => match self.nodes.get(id) {
-                Some(_) => Ok(()),
-                None => refuse(format!("node {id} is not a member")),
+            MemberChange::Remove { id } => match self.present(*id)? {
+                Member { name, role: Role::Voter, .. } if self.voters() == 1 => {
+                    refuse(format!("{name} is the last voter"))
+                }
+                _ => Ok(()),
             },
-            MemberChange::Seen { id, directory } => match self.nodes.get(id) {
-                Some(member) if member.directory.is_some_and(|known| known != *directory) => {
+            MemberChange::Enrol { id } | MemberChange::Locate { id, .. } => {
+                self.present(*id).map(drop)
+            }
+            MemberChange::Seen { id, directory } => match self.present(*id)? {
+                member if member.directory.is_some_and(|known| known != *directory) => {
                     refuse(format!("{} is known with another data directory", member.name))
                 }
-                Some(_) => Ok(()),
-                None => refuse(format!("node {id} is not a member")),
+                _ => Ok(()),
             },
         }
+    }
+
+    fn present(&self, id: NodeId) -> Result<&Member, Refusal> {
+        self.nodes
+            .get(&id)
+            .ok_or_else(|| Refusal::Member { why: format!("node {id} is not a member") })
     }
 
     /// Makes a change; the event is none when it had been made before.
@@ -187,13 +236,14 @@ impl Members {
             return (Outcome::Refused(refusal), None);
         }
         match change {
-            MemberChange::Add { id, name, address, directory, role } => {
+            MemberChange::Add { id, name, address, directory, role, zone } => {
                 let id = if role == Role::Member { self.next_id().max(id) } else { id };
                 self.highest = id.get();
                 let event =
                     EventKind::MemberAdded { id, name: name.clone(), address: address.clone() };
                 let directory = Some(directory);
-                self.nodes.insert(id, Member { name, address, role, directory });
+                let member = Member { directory, zone, ..Member::new(name, address, role) };
+                self.nodes.insert(id, member);
                 (Outcome::Member { id }, Some(event))
             }
             MemberChange::Enrol { id } => {
@@ -206,11 +256,30 @@ impl Members {
                 });
                 (Outcome::Member { id }, event)
             }
-            MemberChange::Promote { id } => {
+            MemberChange::Promote { id, instead_of } => {
+                if let Some(other) = instead_of.and_then(|other| self.nodes.get_mut(&other)) {
+                    other.retiring = true;
+                }
                 let event = self.nodes.get_mut(&id).and_then(|member| {
                     let promoted = member.role == Role::Learner;
                     member.role = Role::Voter;
                     promoted.then(|| EventKind::MemberPromoted { id, name: member.name.clone() })
+                });
+                (Outcome::Member { id }, event)
+            }
+            MemberChange::Demote { id } => {
+                let event = self.nodes.get_mut(&id).and_then(|member| {
+                    let voted = member.role == Role::Voter;
+                    (member.role, member.retiring) = (Role::Learner, false);
+                    voted.then(|| EventKind::MemberDemoted { id, name: member.name.clone() })
+                });
+                (Outcome::Member { id }, event)
+            }
+            MemberChange::Locate { id, zone } => {
+                let event = self.nodes.get_mut(&id).and_then(|member| {
+                    let moved = member.zone != zone;
+                    member.zone.clone_from(&zone);
+                    moved.then_some(EventKind::MemberLocated { id, zone })
                 });
                 (Outcome::Member { id }, event)
             }

@@ -159,6 +159,12 @@ pub enum Refusal {
         /// In words.
         why: String,
     },
+    /// The change of the members cannot be made yet: ask again.
+    #[error("{why}")]
+    Later {
+        /// In words.
+        why: String,
+    },
 }
 
 fn current_token(current: &Option<Token>) -> String {

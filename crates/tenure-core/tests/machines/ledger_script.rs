@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use tenure_core::{
     CandidateId, ElectionName, Incarnation, NodeId, NodeName, RequestId, SessionId, Token, Value,
-    WallTime,
+    WallTime, Zone,
     ledger::{
         Command, Election, Ledger, MemberChange, Members, Outcome, Role, SessionEnd, Standing,
     },
@@ -274,7 +274,9 @@ fn standing(line: &Line<'_>) -> Standing {
 }
 
 fn member_command(line: &Line<'_>) -> Command {
-    let id = line.word(1).parse().ok().and_then(NodeId::new).expect("the id of a node");
+    let node = |id: &str| id.parse().ok().and_then(NodeId::new).expect("the id of a node");
+    let zone = |name| Zone::new(name).expect("the name of a zone");
+    let id = node(line.word(1));
     let directory = line.number("dir");
     Command::Member(match line.word(0) {
         "add" => MemberChange::Add {
@@ -283,9 +285,15 @@ fn member_command(line: &Line<'_>) -> Command {
             address: line.word(3).into(),
             directory,
             role: if line.has("member") { Role::Member } else { Role::Learner },
+            zone: line.option("zone").map(zone),
         },
         "enrol" => MemberChange::Enrol { id },
-        "promote" => MemberChange::Promote { id },
+        "promote" => {
+            let instead_of = line.option("for").map(node);
+            MemberChange::Promote { id, instead_of }
+        }
+        "demote" => MemberChange::Demote { id },
+        "locate" => MemberChange::Locate { id, zone: line.option("zone").map(zone) },
         "remove" => MemberChange::Remove { id },
         _ => MemberChange::Seen { id, directory },
     })

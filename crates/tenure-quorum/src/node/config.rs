@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use core::time::Duration;
-use tenure_core::{NodeName, timing::Drift};
+use tenure_core::{NodeName, Zone, timing::Drift};
 
 /// How a node finds its cluster when its data directory is new. A used directory knows its
 /// cluster by itself; then this is only checked.
@@ -47,6 +47,8 @@ pub struct NodeConfig {
     pub voters: usize,
     /// A voter that was silent for this long is replaced by a member, when there is one.
     pub replace_after: Option<Duration>,
+    /// Where it is, as far as failures go: voters are spread over zones.
+    pub zone: Option<Zone>,
     /// Addresses under which this node reaches others, when they differ from the advertised
     /// ones, for example through a tunnel.
     pub dial: BTreeMap<NodeName, String>,
@@ -69,6 +71,7 @@ impl NodeConfig {
             drift: Drift::default(),
             voters: 5,
             replace_after: Some(Duration::from_secs(30)),
+            zone: None,
             dial: BTreeMap::new(),
             local_proof: true,
         }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use tenure_core::{Incarnation, NodeId};
+use tenure_core::Incarnation;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{NodeConfig, NodeError, driver::About, subscriptions::Subscriptions};
 use crate::{
     storage,
     transport::{
-        ClientSender, Identity, Listener, Settings, Transport, TransportEvent, draw_incarnation,
-        this_host,
+        ClientSender, Identity, Listener, MemberEnd, Settings, Transport, TransportEvent,
+        draw_incarnation, this_host,
     },
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Guest {
     pub(super) process: Incarnation,
     /// The node that it is, when it is a member that speaks for others, too.
-    pub(super) member: Option<NodeId>,
+    pub(super) member: Option<MemberEnd>,
     pub(super) to: ClientSender,
 }
 

@@ -96,6 +96,7 @@ impl Driver {
             voters: config.voters,
             keepers: config.voters,
             replace_after: config.replace_after,
+            zone: config.zone.clone(),
             ..Config::new(identity.node, identity.directory)
         };
         let seed = getrandom::u64().unwrap_or(identity.directory);

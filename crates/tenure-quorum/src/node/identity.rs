@@ -200,6 +200,7 @@ async fn join(
         name: config.name.clone(),
         address: address.to_owned(),
         directory: number,
+        zone: config.zone.clone(),
     };
     // Repeated under one name until it is answered: many may join at the same time.
     match client.with_timeout(JOIN).wish(Wish::Member(wish)).await.map_err(failed)? {

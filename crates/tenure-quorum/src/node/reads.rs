@@ -118,6 +118,8 @@ pub(super) fn members(ledger: &Ledger) -> Vec<MemberView> {
         name: member.name.clone(),
         address: member.address.clone(),
         role: member.role,
+        zone: member.zone.clone(),
+        retiring: member.retiring,
     };
     ledger.members().iter().map(view).collect()
 }

@@ -129,7 +129,7 @@ async fn judge(
     hub.identity.check(hello)?;
     let (id, name, directory) = match &hello.dialler {
         Dialler::Node { id, name, directory } => (id, name, directory),
-        Dialler::Member { id, name, directory } => {
+        Dialler::Member { id, name, directory, .. } => {
             hub.check_node(*id, name, *directory)?;
             return hub.enter_client().map(Guest::Client);
         }

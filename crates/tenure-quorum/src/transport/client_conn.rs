@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     conn::{Conn, Stream},
-    event::{Flow, TransportEvent},
+    event::{Flow, MemberEnd, TransportEvent},
     framing::FrameReader,
     gate::PresentClient,
     hub::Hub,
@@ -32,8 +32,8 @@ pub(crate) async fn serve(
     proof: Option<Proof>,
 ) {
     let (client, process) = (present.key, hello.incarnation);
-    let member = match hello.dialler {
-        Dialler::Member { id, .. } => Some(id),
+    let member = match &hello.dialler {
+        Dialler::Member { id, zone, .. } => Some(MemberEnd { id: *id, zone: zone.clone() }),
         Dialler::Node { .. } | Dialler::Client => None,
     };
     let outbox = Arc::new(Outbox::connected(CLIENT_BOUND, conn));

@@ -2,12 +2,21 @@
 
 use std::sync::Arc;
 
-use tenure_core::{Incarnation, NodeId, WallTime};
+use tenure_core::{Incarnation, NodeId, WallTime, Zone};
 use tenure_replica::PeerFrame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::sender::ClientSender;
 use crate::wire::{ClientFrame, Rejected};
+
+/// A node without a log at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberEnd {
+    /// The node.
+    pub id: NodeId,
+    /// Where it says that it is.
+    pub zone: Option<Zone>,
+}
 
 /// Something happened on a connection. All events come through one channel, in the order in
 /// which they happened on each connection.
@@ -54,7 +63,7 @@ pub enum TransportEvent {
         /// This start of its process.
         process: Incarnation,
         /// The node that it is, when it is a member that speaks for others, too.
-        member: Option<NodeId>,
+        member: Option<MemberEnd>,
         /// Where its answers go.
         to: ClientSender,
         /// Whether its death would be proved.

@@ -49,7 +49,7 @@ use tenure_core::{Incarnation, NodeId, ledger::Members};
 use tenure_replica::PeerFrame;
 use tokio::{sync::mpsc::UnboundedSender, task::JoinHandle};
 
-pub use event::{Hold, TransportEvent};
+pub use event::{Hold, MemberEnd, TransportEvent};
 pub use gate::Identity;
 pub use host::{draw_incarnation, random_u64, this_host};
 pub use hub::Settings;

@@ -14,6 +14,8 @@ pub(crate) enum MembershipChange {
     AddLearner(NodeId),
     /// A learner gets a vote. Whether it has caught up is for the caller to see to.
     AddVoter(NodeId),
+    /// A voter becomes a learner, which may get a vote again.
+    DropVote(NodeId),
     /// A learner or voter leaves. Its id must never come back.
     Remove(NodeId),
 }
@@ -35,6 +37,10 @@ impl MembershipChange {
                 learners.remove(learners.iter().position(|learner| *learner == id)?);
                 voters.push(id);
             }
+            Self::DropVote(id) => {
+                voters.remove(voters.iter().position(|voter| *voter == id)?);
+                learners.push(id);
+            }
             Self::Remove(id) => {
                 if !voters.contains(&id) && !learners.contains(&id) {
                     return None;
@@ -50,7 +56,8 @@ impl MembershipChange {
 
     fn to_library(self) -> ConfChange {
         let (kind, id) = match self {
-            Self::AddLearner(id) => (ConfChangeType::AddLearnerNode, id),
+            // Said of a voter, it takes its vote.
+            Self::AddLearner(id) | Self::DropVote(id) => (ConfChangeType::AddLearnerNode, id),
             Self::AddVoter(id) => (ConfChangeType::AddNode, id),
             Self::Remove(id) => (ConfChangeType::RemoveNode, id),
         };
@@ -90,7 +97,8 @@ impl Consensus {
     /// past it. Returns the membership from now on: unchanged if the change makes no sense by
     /// now, which all nodes see alike.
     ///
-    /// A leader that removes itself hands over to the best follower and steps down.
+    /// A leader that removes itself or drops its own vote hands over to the best follower and
+    /// steps down.
     pub(crate) fn apply_membership(&mut self, change: Option<MembershipChange>) -> Membership {
         let before = self.membership();
         let Some(change) = change.filter(|change| change.apply_to(&before).is_some()) else {

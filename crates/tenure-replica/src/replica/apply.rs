@@ -122,9 +122,10 @@ impl Replica {
             MemberChange::Add { id, .. } | MemberChange::Enrol { id } => {
                 Some(MembershipChange::AddLearner(id))
             }
-            MemberChange::Promote { id } => Some(MembershipChange::AddVoter(id)),
+            MemberChange::Promote { id, .. } => Some(MembershipChange::AddVoter(id)),
+            MemberChange::Demote { id } => Some(MembershipChange::DropVote(id)),
             MemberChange::Remove { id } => Some(MembershipChange::Remove(id)),
-            MemberChange::Seen { .. } => None,
+            MemberChange::Seen { .. } | MemberChange::Locate { .. } => None,
         };
         let applied = self.ledger.apply(request, at, Command::Member(change));
         let refused = matches!(applied.outcome, Outcome::Refused(_));

@@ -1,7 +1,7 @@
 //! How a replica is set up.
 
 use core::time::Duration;
-use tenure_core::{NodeId, timing::Drift};
+use tenure_core::{NodeId, Zone, timing::Drift};
 
 /// How a replica is set up.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Config {
     /// A voter that was silent for this long is replaced, when a healthy node is there to take
     /// its place: the other one votes first. Default: never.
     pub replace_after: Option<Duration>,
+    /// Where this node is, as far as failures go. Default: it does not say.
+    pub zone: Option<Zone>,
 }
 
 impl Config {
@@ -53,6 +55,7 @@ impl Config {
             voters: 5,
             keepers: 5,
             replace_after: None,
+            zone: None,
         }
     }
 

@@ -1,14 +1,13 @@
 //! What only the Raft leader does: propose, keep the clocks, answer for the quorum.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use core::time::Duration;
 use tenure_core::{
     Moment, NodeId, RequestId, WallTime,
     ledger::{Command, MemberChange, Refusal, Role},
 };
 
-use super::{Now, Replica};
+use super::{Now, Replica, voters::Voting};
 use crate::{
     MemberWish, NamedWish, PeerBody, Proposal, Wish,
     clocks::Clocks,
@@ -17,13 +16,6 @@ use crate::{
     raft::MembershipChange,
     rounds::{Question, Rounds},
 };
-
-/// A learner whose log ends this close to the commit index has caught up.
-const CAUGHT_UP: u64 = 16;
-/// A member counts as healthy for this long after somebody said that it is connected.
-const HEALTHY: Duration = Duration::from_secs(3);
-/// A member that was enrolled may take this long to receive the log.
-const ENROLMENT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct MemberRequest {
@@ -43,11 +35,7 @@ pub(super) struct Leading {
     members: VecDeque<MemberRequest>,
     /// Encoded proposals of clients that enter the log together.
     proposals: Vec<Vec<u8>>,
-    since: Moment,
-    /// When each member was last said to be connected with somebody.
-    healthy: BTreeMap<NodeId, Moment>,
-    /// The last member that was enrolled, and when.
-    enrolled: Option<(NodeId, Moment)>,
+    pub(super) voting: Voting,
 }
 
 impl Leading {
@@ -68,9 +56,7 @@ impl Replica {
             confirmed: VecDeque::new(),
             members: VecDeque::new(),
             proposals: Vec::new(),
-            since: now.moment,
-            healthy: BTreeMap::new(),
-            enrolled: None,
+            voting: Voting::start(now.moment),
         });
     }
 
@@ -263,14 +249,14 @@ impl Replica {
         let MemberRequest { from, request: id, at, wish } = request;
         let members = self.ledger.members();
         let change = match wish {
-            MemberWish::Add { name, address, directory } => match members.find(&name) {
+            MemberWish::Add { name, address, directory, zone } => match members.find(&name) {
                 // The same node asks again because the answer was lost.
                 Some((known, member)) if member.directory == Some(directory) => {
                     Ok(MemberChange::Seen { id: known, directory })
                 }
                 _ => {
                     let (id, role) = (members.next_id(), self.role_of_newcomer());
-                    Ok(MemberChange::Add { id, name, address, directory, role })
+                    Ok(MemberChange::Add { id, name, address, directory, role, zone })
                 }
             },
             MemberWish::Remove { name } => match members.find(&name) {
@@ -278,7 +264,8 @@ impl Replica {
                 None => Err(Refusal::Member { why: format!("no node is named {name}") }),
             },
             MemberWish::Enrol { id } => Ok(MemberChange::Enrol { id }),
-            MemberWish::Promote { id } => Ok(MemberChange::Promote { id }),
+            MemberWish::Promote { id } => Ok(MemberChange::Promote { id, instead_of: None }),
+            MemberWish::Vote { name, instead_of } => self.vote(&name, instead_of.as_ref(), now),
         };
         let checked = change.and_then(|change| members.check(&change).map(|()| change));
         match checked {
@@ -286,7 +273,7 @@ impl Replica {
                 // Another leader must remove this one: hand over first; the wish comes again.
                 self.on_transfer_quorum(None);
             }
-            Ok(change) => self.propose_member(id, at, change),
+            Ok(change) => self.propose_member(id, at, change, now),
             Err(refusal) => {
                 if let Some(request) = id {
                     self.send(from, PeerBody::Declined { request, refusal }, now);
@@ -295,15 +282,28 @@ impl Replica {
         }
     }
 
-    fn propose_member(&mut self, request: Option<RequestId>, at: WallTime, change: MemberChange) {
+    pub(super) fn propose_member(
+        &mut self,
+        request: Option<RequestId>,
+        at: WallTime,
+        change: MemberChange,
+        now: Now,
+    ) {
+        if let MemberChange::Enrol { id } = change {
+            self.note_enrolment(id, now.moment);
+        }
         let logs = |id| self.ledger.members().get(id).is_none_or(|it| it.role != Role::Member);
         let raft_change = match change {
             MemberChange::Add { id, role: Role::Learner, .. } | MemberChange::Enrol { id } => {
                 MembershipChange::AddLearner(id)
             }
-            MemberChange::Promote { id } => MembershipChange::AddVoter(id),
+            MemberChange::Promote { id, .. } => MembershipChange::AddVoter(id),
+            MemberChange::Demote { id } => MembershipChange::DropVote(id),
             MemberChange::Remove { id } if logs(id) => MembershipChange::Remove(id),
-            MemberChange::Add { .. } | MemberChange::Remove { .. } | MemberChange::Seen { .. } => {
+            MemberChange::Add { .. }
+            | MemberChange::Remove { .. }
+            | MemberChange::Seen { .. }
+            | MemberChange::Locate { .. } => {
                 // Not taken: whoever wishes sends it again.
                 let _ = self.propose(request, at, Command::Member(change));
                 return;
@@ -312,76 +312,5 @@ impl Replica {
         let data = codec::encode(&MemberProposal { request, at, change });
         // Refused only when leadership is being lost: the wish is sent again to the next leader.
         let _ = self.consensus.propose_membership(raft_change, data);
-    }
-
-    /// One step towards as many live voters as are wanted. Whoever takes a dead one's place
-    /// votes before that one is removed, so the quorum never rests on fewer.
-    fn keep_voters(&mut self, now: Now) {
-        let (voters, wanted) = (self.ledger.members().voters(), self.config.voters);
-        let dead = self.silent_voter(now);
-        let change = match dead {
-            Some(id) if voters > wanted => Some(MemberChange::Remove { id }),
-            _ if voters < wanted + usize::from(dead.is_some()) => self.next_voter(now),
-            _ => None,
-        };
-        let Some(change) = change else { return };
-        if let (MemberChange::Enrol { id }, Some(leading)) = (&change, &mut self.leading) {
-            leading.enrolled = Some((*id, now.moment));
-        }
-        self.propose_member(None, now.wall, change);
-    }
-
-    /// A voter that nobody will miss.
-    fn silent_voter(&self, now: Now) -> Option<NodeId> {
-        let limit = self.config.replace_after?;
-        let leading = self.leading.as_ref()?;
-        if now.moment.since(leading.since) < limit {
-            return None;
-        }
-        let silent = |id: &NodeId| {
-            *id != self.config.id && !self.contact.heard_within(*id, limit, now.moment)
-        };
-        self.of_role(Role::Voter).find(silent)
-    }
-
-    fn of_role(&self, role: Role) -> impl Iterator<Item = NodeId> {
-        let members = self.ledger.members().iter();
-        members.filter(move |(_, member)| member.role == role).map(|(id, _)| id)
-    }
-
-    /// The next step of somebody towards a vote: of a learner that has caught up, or, without
-    /// any learner that is alive, of a healthy member.
-    fn next_voter(&self, now: Now) -> Option<MemberChange> {
-        let behind = self.consensus.committed().saturating_sub(CAUGHT_UP);
-        let heard = |id| self.contact.heard_within(id, self.config.election_timeout, now.moment);
-        let ready = |id: &NodeId| {
-            self.consensus.matched(*id).is_some_and(|at| at > 0 && at >= behind) && heard(*id)
-        };
-        if let Some(id) = self.of_role(Role::Learner).find(ready) {
-            return Some(MemberChange::Promote { id });
-        }
-        self.config.replace_after?;
-        let leading = self.leading.as_ref()?;
-        let healthy =
-            |id: &NodeId| leading.healthy.get(id).is_some_and(|at| now.moment.since(*at) < HEALTHY);
-        // One that was enrolled lately has not been heard yet.
-        let learners = self.of_role(Role::Learner);
-        let hopeful = |id| {
-            heard(id)
-                || leading
-                    .enrolled
-                    .is_some_and(|(last, at)| last == id && now.moment.since(at) < ENROLMENT)
-        };
-        if learners.into_iter().any(hopeful) {
-            return None;
-        }
-        self.of_role(Role::Member).find(healthy).map(|id| MemberChange::Enrol { id })
-    }
-
-    pub(super) fn on_members(&mut self, members: BTreeSet<NodeId>, now: Now) {
-        if let Some(leading) = &mut self.leading {
-            leading.healthy.extend(members.into_iter().map(|id| (id, now.moment)));
-            leading.healthy.retain(|_, at| now.moment.since(*at) < HEALTHY);
-        }
     }
 }

@@ -62,6 +62,7 @@ impl Replica {
             PeerBody::Dead { process, observed } => self.on_dead(process, observed, now),
             PeerBody::Hello { directory } => self.on_hello(from, directory, now),
             PeerBody::Members(members) => self.on_members(members, now),
+            PeerBody::Located(zones) => self.on_located(zones, now),
             PeerBody::TransferQuorum { to } => self.on_transfer_quorum(to),
         }
     }

@@ -1,5 +1,7 @@
 //! Whole replicas on links without delay and disks without delay: what only shows between them.
 
+mod zones;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use core::time::Duration;
@@ -34,11 +36,16 @@ struct Cluster {
     linked: BTreeSet<(NodeId, NodeId)>,
     answers: Vec<(u64, Answer)>,
     asked: u64,
+    settings: fn(u64, Config) -> Config,
 }
 
 impl Cluster {
-    /// One founding voter, and learners that have joined.
+    /// One founding voter, and learners that have joined. None gets a vote but by wish.
     fn new(nodes: u64, heartbeat: Duration) -> Self {
+        Self::with(nodes, heartbeat, |_, config| Config { voters: 1, ..config })
+    }
+
+    fn with(nodes: u64, heartbeat: Duration, settings: fn(u64, Config) -> Config) -> Self {
         let mut cluster = Self {
             now: Moment::from_nanos(1_000_000_000),
             heartbeat,
@@ -47,26 +54,30 @@ impl Cluster {
             linked: BTreeSet::new(),
             answers: Vec::new(),
             asked: 0,
+            settings,
         };
         let founding = Members::founding([(name(1), String::from("a:1"))]);
         cluster.start(1, Some(Ledger::new(founding)));
         for number in 2..=nodes {
-            let (name, address) = (name(number), String::from("a:1"));
-            cluster.change(MemberWish::Add { name, address, directory: number });
-            cluster.start(number, None);
+            cluster.join(number);
         }
         cluster.run(1000);
         cluster
+    }
+
+    fn join(&mut self, number: u64) {
+        let (name, address) = (name(number), String::from("a:1"));
+        self.change(MemberWish::Add { name, address, directory: number, zone: None });
+        self.start(number, None);
     }
 
     fn start(&mut self, number: u64, founding: Option<Ledger>) {
         let config = Config {
             heartbeat: self.heartbeat,
             election_timeout: self.heartbeat * 10,
-            // No learner gets a vote but by wish.
-            voters: 1,
             ..Config::new(id(number), number)
         };
+        let config = (self.settings)(number, config);
         let now = self.time();
         let replica = Replica::start(config, Restored::default(), founding, number, now);
         self.replicas.insert(id(number), replica.expect("an empty disk"));
@@ -239,7 +250,7 @@ fn a_lone_voter_that_nothing_wakes_leads_after_its_time_out() {
         Wish::Command(Command::OpenSession { session, ttl, supersedes: None })
     };
     let address = String::from("a:1");
-    let add = Wish::Member(MemberWish::Add { name: name(2), address, directory: 2 });
+    let add = Wish::Member(MemberWish::Add { name: name(2), address, directory: 2, zone: None });
     // What is written after the change says that it is committed.
     let wishes = [add, open(1), open(2)];
     write_all(&mut replica, &mut disk, moment);

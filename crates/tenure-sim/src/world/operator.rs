@@ -142,7 +142,12 @@ impl World {
         let name = node_name(self.nodes.len() + 1);
         let directory = self.chance.next();
         self.counts.add(Kind::MemberAdded);
-        self.order(Wish::Member(MemberWish::Add { name, address: String::from("a:1"), directory }));
+        self.order(Wish::Member(MemberWish::Add {
+            name,
+            address: String::from("a:1"),
+            directory,
+            zone: None,
+        }));
     }
 
     pub(crate) fn remove_member(&mut self) {
@@ -182,7 +187,7 @@ impl World {
             let name = node_name(self.nodes.len() + 1);
             let directory = self.chance.next();
             let address = String::from("a:1");
-            self.order(Wish::Member(MemberWish::Add { name, address, directory }));
+            self.order(Wish::Member(MemberWish::Add { name, address, directory, zone: None }));
         }
     }
 

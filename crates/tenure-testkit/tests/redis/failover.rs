@@ -67,7 +67,7 @@ fn fail_over(group: &mut Sentinels, round: usize, election: &str) {
         _ => group.servers[old].kill(),
     }
     let new = group.wait_for_switch(old).unwrap_or_else(|error| panic!("no failover: {error}"));
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         group.servers[old].signal(Signal::CONT);
     }
     wait_until_held(group, new, election);

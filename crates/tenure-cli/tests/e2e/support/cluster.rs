@@ -29,6 +29,7 @@ pub(crate) struct Plan {
     ttl: Duration,
     campaign: bool,
     links: bool,
+    pub(crate) zones: usize,
     more: Vec<String>,
 }
 
@@ -67,7 +68,7 @@ impl Plan {
     /// This many nodes, each a candidate, with a ttl of one second.
     pub(crate) fn new(nodes: usize) -> Self {
         let ttl = Duration::from_secs(1);
-        Self { nodes, ttl, campaign: true, links: false, more: Vec::new() }
+        Self { nodes, ttl, campaign: true, links: false, zones: 0, more: Vec::new() }
     }
 
     /// The nodes themselves do not contend.
@@ -78,6 +79,11 @@ impl Plan {
     /// The nodes reach each other only through links that can be cut, and no death is proved.
     pub(crate) fn with_links(self) -> Self {
         Self { links: true, ..self }
+    }
+
+    /// The nodes are dealt out to so many zones in the order of their numbers: n1 is in z1.
+    pub(crate) fn with_zones(self, zones: usize) -> Self {
+        Self { zones, ..self }
     }
 
     /// More arguments for every node.
@@ -186,8 +192,17 @@ impl Cluster {
             words.push(String::from("--local-proof=off"));
             words.extend(links.dial(name));
         }
+        if self.plan.zones > 0 {
+            words.push(format!("--zone={}", self.zone(name)));
+        }
         words.extend(self.plan.more.iter().cloned());
         words
+    }
+
+    /// The zone that a node is started in.
+    pub(crate) fn zone(&self, name: &str) -> String {
+        let number: usize = name.trim_start_matches('n').parse().expect("nodes are numbered");
+        format!("z{}", (number - 1) % self.plan.zones + 1)
     }
 
     /// Starts a node that does not run, and waits until it listens.

@@ -1,9 +1,9 @@
 //! The clients of this node: what they ask, what they are answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tenure_core::{
-    ElectionName, Incarnation, NodeId, NodeName, Revision, SessionId,
+    ElectionName, Incarnation, NodeId, NodeName, Revision, SessionId, Zone,
     ledger::{Command, Outcome, Role},
 };
 use tenure_replica::{Answer, Ask, Input, Wish};
@@ -64,7 +64,8 @@ impl Clients {
     }
 
     fn member(&self, client: u64) -> Option<NodeId> {
-        self.connected.get(&client).and_then(|connected| connected.member)
+        let member = self.connected.get(&client)?.member.as_ref()?;
+        Some(member.id)
     }
 
     /// Forgets a client; whether it was a member.
@@ -79,8 +80,10 @@ impl Clients {
         left.is_some_and(|guest| guest.member.is_some())
     }
 
-    pub(super) fn members(&self) -> BTreeSet<NodeId> {
-        self.connected.values().filter_map(|guest| guest.member).collect()
+    /// The members that are connected, each in the zone that it says.
+    pub(super) fn members(&self) -> BTreeMap<NodeId, Option<Zone>> {
+        let members = self.connected.values().filter_map(|guest| guest.member.clone());
+        members.map(|member| (member.id, member.zone)).collect()
     }
 
     pub(super) fn push(&mut self, client: u64, push: Push) {

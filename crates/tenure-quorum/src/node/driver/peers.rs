@@ -111,8 +111,9 @@ impl Driver {
                 }
             }
             TransportEvent::ClientUp { client, process, member, to, .. } => {
+                let is_member = member.is_some();
                 self.clients.add(client, Guest { process, member, to });
-                if member.is_some() {
+                if is_member {
                     self.tell_members();
                 }
             }

@@ -83,6 +83,7 @@ impl Member {
             id: identity.node,
             name: identity.name.clone(),
             directory: identity.directory,
+            zone: config.zone.clone(),
         };
         let failed = |source| NodeError::Join { contacts: joined.voters.join(", "), source };
         let (upstream, _) = Client::begin(voters.collect(), dialler, &options).map_err(failed)?;

@@ -49,6 +49,7 @@ async fn a_connection_is_not_read_further_while_the_driver_holds_its_frames() {
             name: tenure_core::NodeName::new("x").unwrap(),
             address: "a".repeat(1 << 20),
             directory: 1,
+            zone: None,
         }),
     }]);
     for _ in 0..16 {

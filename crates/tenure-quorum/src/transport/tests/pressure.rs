@@ -149,6 +149,7 @@ async fn a_snapshot_longer_than_the_queue_gets_through() {
             name: tenure_core::NodeName::new("x").unwrap(),
             address: "a".repeat(40 << 20),
             directory: 1,
+            zone: None,
         }),
     }]);
     one.transport.send(node_id(2), &huge);
