@@ -226,6 +226,10 @@ pub enum Question {
         elections: Vec<ElectionName>,
         /// All elections whose name begins with this, present and future.
         prefix: Option<String>,
+        /// The client contends for them and only needs to hear of changes: not that this node
+        /// ceases to know.
+        #[serde(default)]
+        contends: bool,
     },
     /// Who leads, as this node knows it.
     View {

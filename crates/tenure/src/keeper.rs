@@ -234,7 +234,7 @@ async fn reached(
 fn through(client: Client, ttl: Ttl, drift: Drift) -> (Reached, Line, Contender) {
     let contender = Contender::new(client.process(), ttl, drift);
     let line = QuorumLine::new(client.clone());
-    (Reached::Quorum(client), Line::Quorum(line), contender)
+    (Reached::Quorum(client), Line::Quorum(line.into()), contender)
 }
 
 impl Keeper {
@@ -286,7 +286,7 @@ impl Keeper {
         let now = system::moment();
         match order {
             Order::Campaign { number, election, candidate, value, standing, tell } => {
-                self.line.follow(&election, now);
+                self.line.follow(&election, false, now);
                 self.contests.add(election.clone(), number, tell);
                 self.contender.campaign(election, candidate, value, standing, now);
             }
@@ -305,7 +305,7 @@ impl Keeper {
                 }
             }
             Order::Observe { election, reply } => {
-                self.line.follow(&election, now);
+                self.line.follow(&election, true, now);
                 // Whoever asked may have gone already; then the next to go tidies up.
                 let _ = reply.send(self.observers.add(election));
             }

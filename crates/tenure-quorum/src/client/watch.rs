@@ -117,7 +117,11 @@ impl Interest {
     }
 
     pub(super) fn question(&self) -> Question {
-        Question::Subscribe { elections: self.elections.clone(), prefix: self.prefix.clone() }
+        Question::Subscribe {
+            elections: self.elections.clone(),
+            prefix: self.prefix.clone(),
+            contends: false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod peers;
 use std::collections::BTreeSet;
 
 use core::time::Duration;
-use tenure_core::{ClusterId, NodeId, ledger::Event};
+use tenure_core::{ClusterId, ElectionName, NodeId, View, ledger::Event};
 use tenure_replica::{Config, Input, Output, Replica};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -17,12 +17,12 @@ use super::{
     disk::{Disk, DiskEvent},
     identity::{Joined, Memory},
     reads::Freshness,
-    subscriptions::Subscriptions,
+    subscriptions::{Interest, Subscriptions},
 };
 use crate::{
     clock,
     transport::{LocalEnds, Transport, TransportEvent},
-    wire::ClientFrame,
+    wire::{ClientFrame, Push},
 };
 use clients::Clients;
 use peers::Peers;
@@ -63,6 +63,8 @@ pub(super) struct Driver {
     peers: Peers,
     clients: Clients,
     subscriptions: Subscriptions,
+    /// Elections of which somebody heard while this node did not know.
+    unbelieved: BTreeSet<ElectionName>,
     freshness: Freshness,
     calm: Calm,
     known: bool,
@@ -113,6 +115,7 @@ impl Driver {
             peers: Peers::new(identity.node, config.dial.clone(), acquaintances),
             clients: Clients::new(identity, config.name.clone(), guests),
             subscriptions,
+            unbelieved: BTreeSet::new(),
             freshness: Freshness(config.election_timeout),
             calm: Calm::default(),
             known: false,
@@ -260,7 +263,7 @@ impl Driver {
         let now = clock::moment();
         for events in events.chunk_by(|one, next| one.kind.election() == next.kind.election()) {
             let Some(election) = events[0].kind.election() else { continue };
-            let followers = self.subscriptions.followers(election);
+            let followers = self.subscriptions.followers(election, Interest::Contends);
             if followers.is_empty() {
                 continue;
             }
@@ -270,7 +273,7 @@ impl Driver {
             };
             if let Some(events) = told {
                 let push = self.freshness.push(&self.replica, election, events, now);
-                self.clients.push_all(followers, push);
+                self.tell(followers, push);
             }
         }
     }
@@ -278,35 +281,61 @@ impl Driver {
     fn push_what_waited(&mut self) {
         let now = clock::moment();
         for (election, events) in self.calm.due(now) {
-            let followers = self.subscriptions.followers(&election);
+            let followers = self.subscriptions.followers(&election, Interest::Contends);
             let push = self.freshness.push(&self.replica, &election, events, now);
-            self.clients.push_all(followers, push);
+            self.tell(followers, push);
         }
     }
 
-    /// Tells everybody when this node begins or ceases to know.
+    /// Pushes to clients. While this node does not know, contenders believe nothing that it says:
+    /// what was said meanwhile is said again as soon as it knows.
+    fn tell(&mut self, clients: impl IntoIterator<Item = u64>, push: Push) {
+        if push.sighting.view == View::Unknown {
+            self.unbelieved.insert(push.election.clone());
+        }
+        self.clients.push_all(clients, push);
+    }
+
+    /// Tells observers when this node begins or ceases to know, and contenders what they could not
+    /// believe until now. Not everybody about everything: that is a hundred thousand words, by a
+    /// node that just had too much to do.
     fn watch_freshness(&mut self) {
         let known = self.freshness.is_known(&self.replica, clock::moment());
-        if known != self.known {
-            self.known = known;
-            self.push_all_followed();
+        if known == self.known {
+            return;
+        }
+        self.known = known;
+        let unbelieved = if known { std::mem::take(&mut self.unbelieved) } else { BTreeSet::new() };
+        for election in self.followed(Interest::Observes) {
+            if !unbelieved.contains(&election) {
+                self.tell_how_it_stands(&election, Interest::Observes);
+            }
+        }
+        for election in unbelieved {
+            self.tell_how_it_stands(&election, Interest::Contends);
         }
     }
 
     /// Tells everybody how what they follow stands.
     fn push_all_followed(&mut self) {
-        let now = clock::moment();
-        let mut elections: Vec<_> = self.subscriptions.elections().cloned().collect();
+        for election in self.followed(Interest::Contends) {
+            self.tell_how_it_stands(&election, Interest::Contends);
+        }
+    }
+
+    fn tell_how_it_stands(&mut self, election: &ElectionName, least: Interest) {
+        let push = self.freshness.push(&self.replica, election, Vec::new(), clock::moment());
+        self.tell(self.subscriptions.followers(election, least), push);
+    }
+
+    fn followed(&self, least: Interest) -> BTreeSet<ElectionName> {
+        let by_name = self.subscriptions.elections().filter(|(_, interest)| *interest >= least);
+        let mut elections: BTreeSet<_> = by_name.map(|(election, _)| election.clone()).collect();
         if self.subscriptions.has_prefixes() {
             let all = self.replica.ledger().elections("");
             elections.extend(all.map(|(name, _)| name.clone()));
-            elections.sort();
-            elections.dedup();
         }
-        for election in elections {
-            let push = self.freshness.push(&self.replica, &election, Vec::new(), now);
-            self.clients.push_all(self.subscriptions.followers(&election), push);
-        }
+        elections
     }
 
     fn meet_members(&mut self) {

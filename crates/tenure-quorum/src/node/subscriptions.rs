@@ -4,6 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenure_core::ElectionName;
 
+/// Why a client follows an election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Interest {
+    /// It contends: it hears of every change once that can be believed.
+    Contends,
+    /// It wants to see how things stand, also that this node does not know.
+    Observes,
+}
+
 /// Elections that one client follows.
 #[derive(Debug, Default)]
 struct Followed {
@@ -15,14 +24,16 @@ struct Followed {
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     clients: BTreeMap<u64, Followed>,
-    followers: BTreeMap<ElectionName, BTreeSet<u64>>,
+    followers: BTreeMap<ElectionName, BTreeMap<u64, Interest>>,
     /// Clients that follow at least one prefix.
     by_prefix: BTreeSet<u64>,
 }
 
 impl Subscriptions {
-    pub(super) fn follow(&mut self, client: u64, election: ElectionName) {
-        self.followers.entry(election.clone()).or_default().insert(client);
+    pub(super) fn follow(&mut self, client: u64, election: ElectionName, interest: Interest) {
+        let followers = self.followers.entry(election.clone()).or_default();
+        let known = followers.entry(client).or_insert(interest);
+        *known = interest.max(*known);
         self.clients.entry(client).or_default().elections.insert(election);
     }
 
@@ -48,9 +59,11 @@ impl Subscriptions {
         }
     }
 
-    /// Everybody who follows an election, each once.
-    pub(super) fn followers(&self, election: &ElectionName) -> BTreeSet<u64> {
-        let mut followers = self.followers.get(election).cloned().unwrap_or_default();
+    /// Everybody who follows an election at least as much, each once.
+    pub(super) fn followers(&self, election: &ElectionName, least: Interest) -> BTreeSet<u64> {
+        let by_name = self.followers.get(election).into_iter().flatten();
+        let by_name = by_name.filter(|(_, interest)| **interest >= least);
+        let mut followers: BTreeSet<_> = by_name.map(|(client, _)| *client).collect();
         let matching = self.by_prefix.iter().filter(|client| {
             self.clients.get(client).is_some_and(|followed| {
                 followed.prefixes.iter().any(|prefix| election.as_str().starts_with(prefix))
@@ -60,9 +73,10 @@ impl Subscriptions {
         followers
     }
 
-    /// Elections that somebody follows by name.
-    pub(super) fn elections(&self) -> impl Iterator<Item = &ElectionName> {
-        self.followers.keys()
+    /// Elections that somebody follows by name, and how much.
+    pub(super) fn elections(&self) -> impl Iterator<Item = (&ElectionName, Interest)> {
+        let interest = |followers: &BTreeMap<u64, Interest>| followers.values().max().copied();
+        self.followers.iter().filter_map(move |(name, all)| Some((name, interest(all)?)))
     }
 
     pub(super) fn has_prefixes(&self) -> bool {

@@ -52,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) clients: BTreeMap<u64, BTreeSet<ElectionName>>,
     pub(crate) expecting: BTreeMap<(u64, u64), Expecting>,
     pub(crate) known: bool,
+    /// Elections of which somebody heard while it did not know.
+    pub(crate) unbelieved: BTreeSet<ElectionName>,
     /// It was removed, or its disk is gone: it does not come back.
     pub(crate) retired: bool,
     pub(crate) stop: Option<String>,

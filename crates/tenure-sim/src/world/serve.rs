@@ -3,7 +3,7 @@
 use tenure_core::{ElectionName, Revision, SessionId, View, ledger::Command, ledger::SessionEnd};
 use tenure_replica::{Answer, Ask, Input, Wish};
 
-use super::{World, net::Close, node::Expecting};
+use super::{World, net::Close, node::Expecting, process::Role};
 use crate::{
     event::{Item, Push, Question, Reply, Who},
     mutant::Mutant,
@@ -172,6 +172,9 @@ impl World {
         if self.mutated(Mutant::WatchGoesBack) && self.chance.percent(1) {
             push.revision = Revision::new(push.revision.get() / 2);
         }
+        if !push.known {
+            self.nodes[at].unbelieved.insert(push.election.clone());
+        }
         if self.mutated(Mutant::NewsWithheld) && push.revoked {
             return;
         }
@@ -184,15 +187,24 @@ impl World {
     }
 
     pub(crate) fn push_to_followers(&mut self, at: usize, election: &ElectionName) {
+        self.push_to(at, election, |_, _| true);
+    }
+
+    fn push_to(&mut self, at: usize, election: &ElectionName, whom: impl Fn(&Self, u64) -> bool) {
         let Some(push) = self.sighting(at, election) else { return };
         let followers = self.nodes[at].clients.iter();
         let followers: Vec<u64> = followers
-            .filter(|(_, followed)| followed.contains(election))
+            .filter(|(conn, followed)| followed.contains(election) && whom(self, **conn))
             .map(|(conn, _)| *conn)
             .collect();
         for conn in followers {
             self.push(at, conn, push.clone());
         }
+    }
+
+    fn observes(&self, conn: u64) -> bool {
+        let observers = self.processes.iter().filter(|process| process.role == Role::Observer);
+        observers.into_iter().any(|process| process.line.conn == Some(conn))
     }
 
     pub(crate) fn push_all_followed(&mut self, at: usize) {
@@ -201,12 +213,16 @@ impl World {
         }
     }
 
-    /// Tells everybody when this node begins or ceases to know.
+    /// Tells observers when this node begins or ceases to know, and contenders what they could not
+    /// believe until now.
     pub(crate) fn watch_freshness(&mut self, at: usize) {
         let known = self.knows(at);
         if known != self.nodes[at].known {
             self.nodes[at].known = known;
-            self.push_all_followed(at);
+            for election in self.setup.elections.clone() {
+                let unbelieved = known && self.nodes[at].unbelieved.remove(&election);
+                self.push_to(at, &election, |world, conn| unbelieved || world.observes(conn));
+            }
         }
     }
 

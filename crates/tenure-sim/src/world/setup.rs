@@ -264,6 +264,7 @@ impl Node {
             clients: BTreeMap::new(),
             expecting: BTreeMap::new(),
             known: false,
+            unbelieved: BTreeSet::new(),
             retired: false,
             stop: None,
             spins: 0,

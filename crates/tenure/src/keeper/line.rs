@@ -15,7 +15,7 @@ use super::store::StoreLine;
 #[derive(Debug)]
 pub(super) enum Line {
     #[cfg(feature = "quorum")]
-    Quorum(QuorumLine),
+    Quorum(Box<QuorumLine>),
     Store(Box<StoreLine>),
 }
 
@@ -50,8 +50,13 @@ impl Line {
         either!(self, line => line.take(slot, reply));
     }
 
-    pub(super) fn follow(&mut self, election: &ElectionName, now: Moment) {
-        either!(self, line => line.follow(election, now));
+    /// Follows an election that is contended for, or one that an observer wants to see.
+    pub(super) fn follow(&mut self, election: &ElectionName, observed: bool, now: Moment) {
+        match self {
+            #[cfg(feature = "quorum")]
+            Self::Quorum(line) => line.follow(election, observed),
+            Self::Store(line) => line.follow(election, now),
+        }
     }
 
     pub(super) fn unfollow(&mut self, election: &ElectionName) {

@@ -2,7 +2,7 @@
 
 mod outgoing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use core::time::Duration;
 use tenure_core::{
@@ -41,9 +41,10 @@ pub(super) struct QuorumLine {
     numbers: u64,
     posted: BTreeMap<u64, Posted>,
     outgoing: Outgoing,
-    followed: BTreeSet<ElectionName>,
-    /// Followed since frames were last sent: one frame for all of them.
-    to_follow: Vec<ElectionName>,
+    /// What is followed, and whether an observer wants to see it.
+    followed: BTreeMap<ElectionName, bool>,
+    /// Followed since frames were last sent: one frame for all that are observed, one for others.
+    to_follow: [Vec<ElectionName>; 2],
 }
 
 impl QuorumLine {
@@ -55,8 +56,8 @@ impl QuorumLine {
             numbers: 0,
             posted: BTreeMap::new(),
             outgoing: Outgoing::default(),
-            followed: BTreeSet::new(),
-            to_follow: Vec::new(),
+            followed: BTreeMap::new(),
+            to_follow: Default::default(),
         }
     }
 
@@ -119,7 +120,10 @@ impl QuorumLine {
     /// On a fresh connection: first follow, so that no grant is missed, then ask again.
     fn begin_again(&mut self) {
         self.posted.clear();
-        self.to_follow = self.followed.iter().cloned().collect();
+        self.to_follow = Default::default();
+        for (election, observed) in &self.followed {
+            self.to_follow[usize::from(*observed)].push(election.clone());
+        }
         let now = system::moment();
         self.outgoing.send_all(now);
         self.tick(now);
@@ -143,9 +147,11 @@ impl QuorumLine {
         });
     }
 
-    pub(super) fn follow(&mut self, election: &ElectionName, _now: Moment) {
-        if self.followed.insert(election.clone()) {
-            self.to_follow.push(election.clone());
+    pub(super) fn follow(&mut self, election: &ElectionName, observed: bool) {
+        let known = self.followed.get(election).copied();
+        if known.is_none_or(|known| observed && !known) {
+            self.followed.insert(election.clone(), observed);
+            self.to_follow[usize::from(observed)].push(election.clone());
         }
     }
 
@@ -159,10 +165,13 @@ impl QuorumLine {
 
     /// Sends what is due.
     pub(super) fn tick(&mut self, now: Moment) {
-        let mut elections = std::mem::take(&mut self.to_follow).into_iter().peekable();
-        while elections.peek().is_some() {
-            let elections = elections.by_ref().take(IN_ONE_FRAME).collect();
-            self.post(Question::Subscribe { elections, prefix: None }, Posted::Subscription);
+        let [contended, observed] = std::mem::take(&mut self.to_follow);
+        for (elections, contends) in [(contended, true), (observed, false)] {
+            for elections in elections.chunks(IN_ONE_FRAME) {
+                let elections = elections.to_vec();
+                let question = Question::Subscribe { elections, prefix: None, contends };
+                self.post(question, Posted::Subscription);
+            }
         }
         while let Some((request, command)) = self.outgoing.next_due(now) {
             let question = Question::Wish { request, wish: Wish::Command(command) };

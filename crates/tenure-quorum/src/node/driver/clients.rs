@@ -9,7 +9,7 @@ use tenure_core::{
 use tenure_replica::{Answer, Ask, Input, Wish};
 
 use super::{
-    super::{connections::Guest, reads, rights},
+    super::{connections::Guest, reads, rights, subscriptions::Interest},
     Driver,
 };
 use crate::{
@@ -86,10 +86,6 @@ impl Clients {
         members.map(|member| (member.id, member.zone)).collect()
     }
 
-    pub(super) fn push(&mut self, client: u64, push: Push) {
-        self.send(client, NodeFrame::Push(Box::new(push)));
-    }
-
     /// Encoded once for all.
     pub(super) fn push_all(&mut self, clients: impl IntoIterator<Item = u64>, push: Push) {
         let frame = Broadcast::new(NodeFrame::Push(Box::new(push)));
@@ -149,7 +145,7 @@ impl Driver {
                 }
                 // Followed before it can be granted: the client misses no word about it.
                 if let Wish::Command(Command::Campaign { election, .. }) = &wish {
-                    self.subscriptions.follow(client, election.clone());
+                    self.subscriptions.follow(client, election.clone(), Interest::Contends);
                 }
                 self.ask(client, number, Expecting::Outcome, Ask::Wish(request, wish));
             }
@@ -166,8 +162,9 @@ impl Driver {
                 self.ask(client, number, Expecting::Confirmed, Ask::Confirm(Vec::new()));
             }
             Question::TransferQuorum { to } => self.transfer_quorum(client, number, to.as_ref()),
-            Question::Subscribe { elections, prefix } => {
-                self.subscribe(client, elections, prefix);
+            Question::Subscribe { elections, prefix, contends } => {
+                let interest = if contends { Interest::Contends } else { Interest::Observes };
+                self.subscribe(client, elections, prefix, interest);
                 self.clients.reply(client, number, Reply::Subscribed);
             }
             Question::View { election } => {
@@ -275,14 +272,20 @@ impl Driver {
             .filter(|election| all || !self.subscriptions.follows(client, election))
             .cloned()
             .collect();
-        self.subscribe(client, elections, None);
+        self.subscribe(client, elections, None, Interest::Contends);
     }
 
-    fn subscribe(&mut self, client: u64, elections: Vec<ElectionName>, prefix: Option<String>) {
+    fn subscribe(
+        &mut self,
+        client: u64,
+        elections: Vec<ElectionName>,
+        prefix: Option<String>,
+        interest: Interest,
+    ) {
         let now = clock::moment();
         let mut shown = elections.clone();
         for election in elections {
-            self.subscriptions.follow(client, election);
+            self.subscriptions.follow(client, election, interest);
         }
         if let Some(prefix) = prefix {
             let present = self.replica.ledger().elections(&prefix);
@@ -291,7 +294,7 @@ impl Driver {
         }
         for election in shown {
             let push = self.freshness.push(&self.replica, &election, Vec::new(), now);
-            self.clients.push(client, push);
+            self.tell([client], push);
         }
     }
 

@@ -19,7 +19,10 @@ use tenure_core::{
 };
 use tenure_replica::Wish;
 
-use super::super::{rights, subscriptions::Subscriptions};
+use super::super::{
+    rights,
+    subscriptions::{Interest, Subscriptions},
+};
 use crate::wire::{ClientFrame, NodeFrame, Push, Question, Reply};
 
 /// Questions that may be open at once; one client alone may not fill a voter.
@@ -193,12 +196,12 @@ impl Relay {
                 }
                 // Followed before it can be granted: the client misses no word about it.
                 if let Wish::Command(Command::Campaign { election, .. }) = &wish {
-                    self.subscriptions.follow(client, election.clone());
+                    self.subscriptions.follow(client, election.clone(), Interest::Contends);
                 }
                 self.pass_on(client, number, Question::Wish { request, wish }, now);
             }
-            Question::Subscribe { elections, prefix } => {
-                self.on_subscribe(client, number, elections, prefix, now);
+            Question::Subscribe { elections, prefix, contends } => {
+                self.on_subscribe(client, number, elections, prefix, contends, now);
             }
             question => self.pass_on(client, number, question, now),
         }
@@ -222,17 +225,20 @@ impl Relay {
         number: u64,
         elections: Vec<ElectionName>,
         prefix: Option<String>,
+        contends: bool,
         now: Moment,
     ) {
+        let interest = if contends { Interest::Contends } else { Interest::Observes };
         for election in &elections {
-            self.subscriptions.follow(client, election.clone());
+            self.subscriptions.follow(client, election.clone(), interest);
         }
         if let Some(prefix) = &prefix {
             self.prefixes.insert(prefix.clone());
             self.subscriptions.follow_prefix(client, prefix.clone());
         }
         if self.connected {
-            return self.pass_on(client, number, Question::Subscribe { elections, prefix }, now);
+            let question = Question::Subscribe { elections, prefix, contends };
+            return self.pass_on(client, number, question, now);
         }
         for election in elections {
             let push = self.push(&election, now);
@@ -294,13 +300,21 @@ impl Relay {
     /// A voter is connected: everything open is asked there, what is followed is followed there.
     pub(super) fn connected(&mut self, now: Moment) {
         self.connected = true;
-        let elections: Vec<_> = self.subscriptions.elections().cloned().collect();
-        let names = (!elections.is_empty()).then_some((elections, None));
-        let prefixes: Vec<_> =
-            self.prefixes.iter().map(|prefix| (Vec::new(), Some(prefix.clone()))).collect();
-        for (elections, prefix) in names.into_iter().chain(prefixes) {
+        let of = |least: Interest| -> Vec<_> {
+            let all = self.subscriptions.elections().filter(|(_, interest)| *interest == least);
+            all.map(|(election, _)| election.clone()).collect()
+        };
+        let names =
+            [Interest::Observes, Interest::Contends].map(|interest| (interest, of(interest)));
+        let names = names.into_iter().filter(|(_, elections)| !elections.is_empty());
+        let names = names.map(|(interest, elections)| (elections, None, interest));
+        let prefixes = self.prefixes.iter();
+        let prefixes =
+            prefixes.map(|prefix| (Vec::new(), Some(prefix.clone()), Interest::Observes));
+        for (elections, prefix, interest) in names.chain(prefixes).collect::<Vec<_>>() {
             let number = self.number();
-            let question = Question::Subscribe { elections, prefix };
+            let contends = interest == Interest::Contends;
+            let question = Question::Subscribe { elections, prefix, contends };
             self.effects.push_back(Effect::Post(ClientFrame { number, question }));
         }
         let again = |(number, open): (&u64, &Open)| {
@@ -343,10 +357,10 @@ impl Relay {
             self.contact = self.contact.max(Some(now - push.sighting.age));
         }
         let election = push.election.clone();
-        let mut clients = self.subscriptions.followers(&election);
+        let mut clients = self.subscriptions.followers(&election, Interest::Contends);
         let catching_up = self.clients.iter().filter(|(_, client)| client.catching_up > 0);
         for client in catching_up.map(|(client, _)| *client).collect::<Vec<_>>() {
-            self.subscriptions.follow(client, election.clone());
+            self.subscriptions.follow(client, election.clone(), Interest::Contends);
             clients.insert(client);
         }
         self.shown.insert(election, Push { events: Vec::new(), ..push.clone() });
@@ -445,7 +459,7 @@ impl Relay {
         }
         let elections: Vec<_> = self.shown.keys().cloned().collect();
         for election in elections {
-            let clients = self.subscriptions.followers(&election);
+            let clients = self.subscriptions.followers(&election, Interest::Contends);
             let push = self.push(&election, now);
             self.tell(clients, push);
         }

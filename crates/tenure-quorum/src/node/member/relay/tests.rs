@@ -156,7 +156,11 @@ fn renewals_gather_while_a_keepalive_is_under_way_and_leave_together() {
 #[test]
 fn whoever_came_over_from_another_node_hears_how_its_elections_stand_before_it_is_renewed() {
     let mut scene = Scene::new();
-    let posted = scene.asked(1, 1, Question::Subscribe { elections: vec![demo()], prefix: None });
+    let posted = scene.asked(
+        1,
+        1,
+        Question::Subscribe { elections: vec![demo()], prefix: None, contends: false },
+    );
     assert_eq!(pushed_to(&scene.heard(push(9))), [(vec![1], Revision::new(9))]);
     scene.answered(number_of(&posted), Reply::Subscribed);
     // Another client follows the election already, so a shared keepalive would say nothing.
@@ -170,20 +174,35 @@ fn whoever_came_over_from_another_node_hears_how_its_elections_stand_before_it_i
 #[test]
 fn what_is_open_is_asked_again_on_the_next_connection() {
     let mut scene = Scene::new();
-    scene.asked(1, 1, Question::Subscribe { elections: vec![demo()], prefix: None });
+    scene.asked(
+        1,
+        1,
+        Question::Subscribe { elections: vec![demo()], prefix: None, contends: false },
+    );
     scene.heard(push(9));
     scene.keep_alive(Vec::new());
     scene.pass(600 * MS);
     scene.relay.disconnected("killed");
-    scene.asked(2, 3, Question::Subscribe { elections: Vec::new(), prefix: Some("x/".into()) });
+    scene.asked(
+        2,
+        3,
+        Question::Subscribe { elections: Vec::new(), prefix: Some("x/".into()), contends: false },
+    );
     assert_eq!(scene.pass(600 * MS), []);
     scene.relay.connected(scene.now);
     let posted: Vec<_> = scene.effects();
     let asks = |wanted: &Question| {
         posted.iter().any(|it| matches!(it, Effect::Post(frame) if frame.question == *wanted))
     };
-    assert!(asks(&Question::Subscribe { elections: vec![demo()], prefix: None }), "{posted:?}");
-    assert!(asks(&Question::Subscribe { elections: Vec::new(), prefix: Some("x/".into()) }));
+    assert!(
+        asks(&Question::Subscribe { elections: vec![demo()], prefix: None, contends: false }),
+        "{posted:?}"
+    );
+    assert!(asks(&Question::Subscribe {
+        elections: Vec::new(),
+        prefix: Some("x/".into()),
+        contends: false
+    }));
     assert!(asks(&Question::KeepAlive { sessions: Vec::new() }));
     // What it proves is as old as its second sending.
     scene.now = scene.now + 100 * MS;
@@ -196,7 +215,11 @@ fn what_is_open_is_asked_again_on_the_next_connection() {
 #[test]
 fn knowledge_that_grows_old_is_unknown_and_says_why() {
     let mut scene = Scene::new();
-    scene.asked(1, 1, Question::Subscribe { elections: vec![demo()], prefix: None });
+    scene.asked(
+        1,
+        1,
+        Question::Subscribe { elections: vec![demo()], prefix: None, contends: false },
+    );
     scene.heard(push(9));
     scene.pass(MS);
     scene.relay.disconnected("no route");
@@ -220,7 +243,11 @@ fn knowledge_that_grows_old_is_unknown_and_says_why() {
 #[test]
 fn a_voter_that_is_behind_does_not_take_views_back() {
     let mut scene = Scene::new();
-    scene.asked(1, 1, Question::Subscribe { elections: vec![demo()], prefix: None });
+    scene.asked(
+        1,
+        1,
+        Question::Subscribe { elections: vec![demo()], prefix: None, contends: false },
+    );
     scene.heard(push(9));
     assert_eq!(pushed_to(&scene.heard(push(7))), [(vec![1], Revision::new(9))]);
 }
@@ -251,7 +278,11 @@ fn a_client_that_left_is_forgotten() {
     let mut scene = Scene::new();
     scene.renews(1);
     scene.keep_alive(Vec::new());
-    let posted = scene.asked(1, 1, Question::Subscribe { elections: vec![demo()], prefix: None });
+    let posted = scene.asked(
+        1,
+        1,
+        Question::Subscribe { elections: vec![demo()], prefix: None, contends: false },
+    );
     scene.relay.client_down(1);
     assert_eq!(scene.heard(push(9)), []);
     assert_eq!(answers(&scene.answered(number_of(&posted), Reply::Subscribed)), []);
