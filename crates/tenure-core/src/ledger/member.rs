@@ -257,7 +257,10 @@ impl Members {
                 (Outcome::Member { id }, event)
             }
             MemberChange::Promote { id, instead_of } => {
-                if let Some(other) = instead_of.and_then(|other| self.nodes.get_mut(&other)) {
+                // Said again of one that votes already, it takes nobody else's vote.
+                let learns = self.nodes.get(&id).is_some_and(|it| it.role == Role::Learner);
+                let other = instead_of.filter(|_| learns);
+                if let Some(other) = other.and_then(|other| self.nodes.get_mut(&other)) {
                     other.retiring = true;
                 }
                 let event = self.nodes.get_mut(&id).and_then(|member| {

@@ -138,7 +138,9 @@ impl Runner {
                 standing: standing(line),
             },
             "resign" | "transfer" | "yield" | "proclaim" => self.leader_command(line),
-            "add" | "promote" | "remove" | "seen" => member_command(line),
+            "add" | "enrol" | "promote" | "demote" | "locate" | "remove" | "seen" => {
+                member_command(line)
+            }
             _ => self.operator_command(line),
         }
     }

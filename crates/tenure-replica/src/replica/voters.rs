@@ -176,8 +176,10 @@ impl Replica {
         }
         match (member.role, stage) {
             (Role::Voter, _) => return refuse(format!("{name} votes already")),
+            // Voters tell it once a second; a new Raft leader, or a new member, is not known yet.
             (Role::Member, None) if self.config.replace_after.is_some() => {
-                return refuse(format!("{name} is not connected with any voter"));
+                let why = format!("no voter says that {name} is connected");
+                return Err(Refusal::Later { why });
             }
             (Role::Member, _) => return Ok(MemberChange::Enrol { id }),
             (Role::Learner, Some(Stage::Ready)) => {}

@@ -32,6 +32,7 @@ pub(super) async fn run(
     let patience = global.timeout.unwrap_or(LONG_PATIENCE);
     let begun = Instant::now();
     let wish = MemberWish::Vote { name: node.clone(), instead_of };
+    let mut last = None;
     loop {
         let now = asker.cluster().await?;
         let votes = find(&now, &node)?.role == Role::Voter;
@@ -39,14 +40,15 @@ pub(super) async fn run(
             return say(before, &now, &node, output);
         }
         if begun.elapsed() >= patience {
-            return Err(late(&now, &node, votes, patience));
+            let refused = last.filter(|_| !votes);
+            return Err(refused.unwrap_or_else(|| late(&now, &node, votes, patience)));
         }
         let asked = match votes {
             true => Ok(()),
             false => asker.wish(Wish::Member(wish.clone())).await.map(drop),
         };
-        if let Err(failure) = asked
-            && failure.exit != Exit::Unavailable
+        last = asked.err();
+        if let Some(failure) = last.take_if(|failure| failure.exit != Exit::Unavailable)
             // It may have got its vote since it was looked at.
             && find(&asker.cluster().await?, &node)?.role != Role::Voter
         {
