@@ -7,6 +7,8 @@
 //! the *rate* of the two clocks, covered by the drift. Source: C. Gray, D. Cheriton, "Leases"
 //! (SOSP 1989), with the holder's count moved to the send.
 
+pub mod adaptive;
+
 use core::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
