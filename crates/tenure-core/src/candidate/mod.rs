@@ -14,18 +14,20 @@
 //! that was acknowledged ([`crate::timing`]).
 
 mod contest;
+mod length;
 mod session;
 
 use alloc::{collections::BTreeMap, collections::VecDeque, vec::Vec};
 
 use contest::{Contest, Ending, Next};
 pub use contest::{Loss, Phase};
+use length::Retiming;
 use session::{Lifeline, Renewal};
 
 use crate::{
     CandidateId, ElectionName, Incarnation, Moment, RequestId, Revision, SessionId, Token, Value,
     ledger::{Command, Outcome, Refusal, SessionEnd, Standing},
-    timing::{Drift, Ttl},
+    timing::{Drift, Ttl, adaptive::TtlRange},
 };
 
 /// What the store says about one election, as a contender needs to know it.
@@ -135,6 +137,7 @@ struct Asked {
 enum Purpose {
     Open,
     Contest(ElectionName),
+    Retime,
     Close,
 }
 
@@ -142,12 +145,13 @@ enum Purpose {
 const MAX_BURNT: usize = 1024;
 
 impl Contender {
-    /// A contender that has no session yet and opens one with its first campaign.
+    /// A contender that has no session yet and opens one with its first campaign. Its lease has
+    /// the length given, or follows what its renewals go through between two bounds.
     #[must_use]
-    pub fn new(process: Incarnation, ttl: Ttl, drift: Drift) -> Self {
+    pub fn new(process: Incarnation, ttl: impl Into<TtlRange>, drift: Drift) -> Self {
         Self {
             process,
-            lifeline: Lifeline::new(ttl, drift),
+            lifeline: Lifeline::new(ttl.into(), drift),
             contests: BTreeMap::new(),
             burnt: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -172,6 +176,12 @@ impl Contender {
     #[must_use]
     pub fn validity(&self) -> Option<(SessionId, Moment)> {
         self.lifeline.validity()
+    }
+
+    /// Length of the lease that is in force: what renewals count with.
+    #[must_use]
+    pub fn ttl(&self) -> Ttl {
+        self.lifeline.ttl()
     }
 
     /// Where one contest stands.
@@ -233,6 +243,12 @@ impl Contender {
         }
     }
 
+    /// The lease is to have another length, or other bounds. What is in force changes when the
+    /// store has agreed, see [`Contender::ttl`].
+    pub fn set_ttl(&mut self, ttl: impl Into<TtlRange>) {
+        self.lifeline.set_range(ttl.into());
+    }
+
     // News from the store
 
     /// The answer to a request of [`Action::Ask`]. Answers for an older session are dropped.
@@ -253,6 +269,7 @@ impl Contender {
             Purpose::Contest(election) => {
                 self.contest_answered(&election, request.number, outcome, now);
             }
+            Purpose::Retime => self.lifeline.retimed(*outcome == Outcome::Done),
             Purpose::Close => {}
         }
     }
@@ -286,11 +303,16 @@ impl Contender {
 
     /// Time has passed: renews, and ends what has run out.
     pub fn tick(&mut self, now: Moment) {
+        self.lifeline.measure(now);
         if self.lifeline.has_expired(now) {
             self.lose_session(Loss::Expired, now);
         }
         if self.lifeline.retry_due(now) {
             self.open(now);
+        }
+        if let Some((session, Retiming { ttl, number })) = self.lifeline.retiming(now) {
+            let command = Command::Retime { session, ttl, number };
+            self.ask(session, Purpose::Retime, command);
         }
         if let Some((session, renewal)) = self.lifeline.renewal_due(now) {
             self.actions.push_back(Action::Renew { session, renewal: renewal.0 });

@@ -2,9 +2,14 @@
 
 use alloc::collections::VecDeque;
 
+use super::length::{Length, Retiming};
 use crate::{
     Incarnation, Moment, SessionId,
-    timing::{Drift, Ttl, holder_deadline},
+    timing::{
+        Drift, Ttl,
+        adaptive::{Pace, TtlRange},
+        holder_deadline,
+    },
 };
 
 /// Renewals that may be under way at once; older ones are forgotten, their acknowledgements
@@ -19,25 +24,42 @@ enum State {
     Closed,
     Refused { retry: Moment },
     Opening { session: SessionId, follows: Option<SessionId>, first_sent: Moment },
-    Open { session: SessionId, deadline: Moment, next_renewal: Moment },
+    Open(Open),
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    session: SessionId,
+    deadline: Moment,
+    next_renewal: Moment,
+    /// When the last renewal that was acknowledged was sent, and when the next one was planned
+    /// then.
+    confirmed: Moment,
+    planned: Moment,
+}
+
+/// A renewal under way: when it was sent, and the length that it counts with.
+type UnderWay = (Renewal, Moment, Ttl);
 
 /// The session and until when it may be believed in.
 #[derive(Debug)]
 pub(super) struct Lifeline {
-    ttl: Ttl,
+    pace: Pace,
+    length: Length,
     drift: Drift,
     state: State,
     sessions: u32,
     last: Option<SessionId>,
     renewals: u64,
-    under_way: VecDeque<(Renewal, Moment)>,
+    under_way: VecDeque<UnderWay>,
 }
 
 impl Lifeline {
-    pub(super) fn new(ttl: Ttl, drift: Drift) -> Self {
+    pub(super) fn new(range: TtlRange, drift: Drift) -> Self {
+        let pace = Pace::new(range);
         Self {
-            ttl,
+            length: Length::new(pace.wanted()),
+            pace,
             drift,
             state: State::Closed,
             sessions: 0,
@@ -47,8 +69,13 @@ impl Lifeline {
         }
     }
 
+    /// The length that renewals count with.
     pub(super) fn ttl(&self) -> Ttl {
-        self.ttl
+        self.length.counting()
+    }
+
+    pub(super) fn set_range(&mut self, range: TtlRange) {
+        self.pace.set_range(range);
     }
 
     /// A fresh session id, and the one it follows.
@@ -62,6 +89,7 @@ impl Lifeline {
         let follows = self.last.replace(session);
         self.state = State::Opening { session, follows, first_sent: now };
         self.under_way.clear();
+        self.length = Length::new(self.pace.wanted());
         (session, follows)
     }
 
@@ -69,8 +97,10 @@ impl Lifeline {
     /// sent that the lease is over already.
     pub(super) fn opened(&mut self, now: Moment) -> bool {
         let State::Opening { session, first_sent, .. } = self.state else { return false };
-        let deadline = holder_deadline(first_sent, self.ttl, self.drift);
-        self.state = State::Open { session, deadline, next_renewal: now };
+        let deadline = holder_deadline(first_sent, self.ttl(), self.drift);
+        let confirmed = first_sent;
+        let (next_renewal, planned) = (now, now);
+        self.state = State::Open(Open { session, deadline, next_renewal, confirmed, planned });
         deadline > now
     }
 
@@ -79,7 +109,7 @@ impl Lifeline {
         if let State::Opening { follows, .. } = self.state {
             self.last = follows;
         }
-        self.state = State::Refused { retry: now + self.ttl.renew_interval() };
+        self.state = State::Refused { retry: now + self.ttl().renew_interval() };
     }
 
     pub(super) fn retry_due(&self, now: Moment) -> bool {
@@ -87,36 +117,75 @@ impl Lifeline {
     }
 
     pub(super) fn acknowledged(&mut self, renewal: Renewal, now: Moment) {
-        let Some(at) = self.under_way.iter().position(|(known, _)| *known == renewal) else {
+        let Some(at) = self.under_way.iter().position(|(known, ..)| *known == renewal) else {
             return;
         };
-        let (_, sent) = self.under_way[at];
+        let (_, sent, counted) = self.under_way[at];
         self.under_way.drain(..=at);
-        if let State::Open { deadline, .. } = &mut self.state
-            // A lease that has run out stays lost, whatever arrives afterwards.
-            && *deadline > now
-        {
-            *deadline = (*deadline).max(holder_deadline(sent, self.ttl, self.drift));
+        let State::Open(open) = &mut self.state else { return };
+        // A lease that has run out stays lost, whatever arrives afterwards.
+        if open.deadline <= now {
+            return;
         }
+        // Never longer than was agreed when it was sent, nor than what is agreed by now.
+        let ttl = counted.min(self.length.counting());
+        open.deadline = open.deadline.max(holder_deadline(sent, ttl, self.drift));
+        self.pace.acknowledged(now.since(sent), now.since(open.planned));
+        open.confirmed = open.confirmed.max(sent);
+        open.planned = open.confirmed + counted.renew_interval();
     }
 
     pub(super) fn renewal_due(&mut self, now: Moment) -> Option<(SessionId, Renewal)> {
-        let State::Open { session, next_renewal, .. } = &mut self.state else { return None };
-        if now < *next_renewal {
+        let ttl = self.ttl();
+        let State::Open(open) = &mut self.state else { return None };
+        if now < open.next_renewal {
             return None;
         }
-        *next_renewal = now + self.ttl.renew_interval();
+        open.next_renewal = now + ttl.renew_interval();
         self.renewals += 1;
         let renewal = Renewal(self.renewals);
         if self.under_way.len() >= MAX_RENEWALS {
             self.under_way.pop_front();
         }
-        self.under_way.push_back((renewal, now));
-        Some((*session, renewal))
+        self.under_way.push_back((renewal, now, ttl));
+        Some((open.session, renewal))
+    }
+
+    /// Time has passed: how late this process woke, if it did, and what the lease went through
+    /// if it has run out.
+    pub(super) fn measure(&mut self, now: Moment) {
+        let State::Open(open) = &self.state else { return };
+        let late = now.since(open.next_renewal.min(open.deadline));
+        let ran_out = (open.deadline <= now).then(|| open.deadline.since(open.confirmed));
+        self.pace.woke_late(late);
+        if let Some(gap) = ran_out {
+            self.pace.lost(gap);
+        }
+    }
+
+    /// What to ask the store for, when the lease should have another length by now.
+    pub(super) fn retiming(&mut self, now: Moment) -> Option<(SessionId, Retiming)> {
+        let State::Open(open) = &mut self.state else { return None };
+        if open.deadline <= now {
+            return None;
+        }
+        let Open { deadline, confirmed, .. } = *open;
+        let drift = self.drift;
+        // What is believed would be believed with the shorter length as well.
+        let covered = |ttl| deadline <= holder_deadline(confirmed, ttl, drift);
+        let retiming = self.length.next(self.pace.wanted(), covered);
+        // A shorter lease is renewed sooner.
+        open.next_renewal = open.next_renewal.min(now + self.length.counting().renew_interval());
+        Some((open.session, retiming?))
+    }
+
+    /// The store has answered [`Lifeline::retiming`].
+    pub(super) fn retimed(&mut self, done: bool) {
+        self.length.answered(done);
     }
 
     pub(super) fn has_expired(&self, now: Moment) -> bool {
-        matches!(self.state, State::Open { deadline, .. } if deadline <= now)
+        matches!(&self.state, State::Open(open) if open.deadline <= now)
     }
 
     pub(super) fn lose(&mut self) {
@@ -128,7 +197,7 @@ impl Lifeline {
     pub(super) fn forget(&mut self) -> Option<SessionId> {
         let session = match self.state {
             State::Closed | State::Refused { .. } => None,
-            State::Opening { session, .. } | State::Open { session, .. } => Some(session),
+            State::Opening { session, .. } | State::Open(Open { session, .. }) => Some(session),
         };
         self.lose();
         session
@@ -141,7 +210,7 @@ impl Lifeline {
     pub(super) fn is_current(&self, named: SessionId) -> bool {
         match self.state {
             State::Closed | State::Refused { .. } => false,
-            State::Opening { session, .. } | State::Open { session, .. } => session == named,
+            State::Opening { session, .. } | State::Open(Open { session, .. }) => session == named,
         }
     }
 
@@ -151,14 +220,14 @@ impl Lifeline {
 
     pub(super) fn validity(&self) -> Option<(SessionId, Moment)> {
         match self.state {
-            State::Open { session, deadline, .. } => Some((session, deadline)),
+            State::Open(Open { session, deadline, .. }) => Some((session, deadline)),
             State::Closed | State::Refused { .. } | State::Opening { .. } => None,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         match self.state {
-            State::Open { deadline, next_renewal, .. } => Some(deadline.min(next_renewal)),
+            State::Open(Open { deadline, next_renewal, .. }) => Some(deadline.min(next_renewal)),
             State::Refused { retry } => Some(retry),
             State::Closed | State::Opening { .. } => None,
         }

@@ -58,6 +58,17 @@ pub enum Command {
         /// its own lease to run out.
         supersedes: Option<SessionId>,
     },
+    /// Changes the length of a session's lease. To lengthen it, the holder asks first and counts
+    /// with it afterwards; to shorten it, the holder stops counting with the longer one first.
+    Retime {
+        /// The session.
+        session: SessionId,
+        /// The new length of its lease.
+        ttl: Ttl,
+        /// Counts the session's changes from 1: one that comes late, after a later one, changes
+        /// nothing.
+        number: u32,
+    },
     /// Ends a session and everything it holds or waits for.
     CloseSession {
         /// The session that ends.
@@ -213,6 +224,7 @@ impl Command {
     pub fn session(&self) -> Option<SessionId> {
         match self {
             Self::OpenSession { session, .. }
+            | Self::Retime { session, .. }
             | Self::CloseSession { session, .. }
             | Self::Campaign { session, .. }
             | Self::Withdraw { session, .. }

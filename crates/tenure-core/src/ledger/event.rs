@@ -28,6 +28,8 @@ pub struct Event {
 pub enum EventKind {
     /// A process began its liveness relation.
     SessionOpened { session: SessionId, ttl: Ttl },
+    /// The lease of a session has another length.
+    SessionRetimed { session: SessionId, ttl: Ttl },
     /// A session ended with everything it held.
     SessionClosed { session: SessionId, reason: SessionEnd },
     /// A candidate began to contend.
@@ -96,6 +98,7 @@ impl EventKind {
             | Self::Paused { election }
             | Self::Resumed { election } => Some(election),
             Self::SessionOpened { .. }
+            | Self::SessionRetimed { .. }
             | Self::SessionClosed { .. }
             | Self::MemberAdded { .. }
             | Self::MemberEnrolled { .. }

@@ -59,6 +59,12 @@ pub enum Refusal {
         /// The session named.
         session: SessionId,
     },
+    /// A later change of this session's lease was made before: the request was overtaken.
+    #[error("the lease of session {session} was changed by a later request")]
+    Overtaken {
+        /// The session named.
+        session: SessionId,
+    },
     /// Nobody ever contended for this election.
     #[error("there is no election {election}")]
     NoElection {

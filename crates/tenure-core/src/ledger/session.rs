@@ -10,6 +10,9 @@ use crate::{ElectionName, Revision, SessionId, timing::Ttl};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub(super) ttl: Ttl,
+    /// Number of the last change of the length; older data has none.
+    #[serde(default)]
+    pub(super) retimed: u32,
     pub(super) opened: Revision,
     /// Elections it leads or waits for.
     pub(super) elections: BTreeSet<ElectionName>,
@@ -23,6 +26,7 @@ impl Session {
     pub(super) fn new(ttl: Ttl, opened: Revision) -> Self {
         Self {
             ttl,
+            retimed: 0,
             opened,
             elections: BTreeSet::new(),
             joined: opened,

@@ -26,9 +26,9 @@ use super::Ttl;
 
 /// Acknowledgements that one slot of the memory covers. A lease is shortened at the end of a
 /// slot only, and to no less than half.
-pub const SLOT: u32 = 32;
+pub const SLOT: u32 = 16;
 /// Slots that are remembered: what a lease needed counts for this many times [`SLOT`] renewals.
-pub const SLOTS: usize = 64;
+pub const SLOTS: usize = 128;
 
 /// Bounds between which the length of a lease follows what its renewals go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Scripts for the contender: moments, wishes and news in, actions and notices out.
 //!
 //! The lease is 1 s, with a drift of 1 %. `at +250ms` moves the clock and says nothing to the
-//! contender, `tick` lets it look. `answer #2 leading 7` answers a request, `renewed 1`
+//! contender, `tick` lets it look. `ttl 4s` asks for another lease, `ttl 300ms to=4s` for one that
+//! adapts; what is in force is shown when it is not 1 s. `answer #2 leading 7` answers a request, `renewed 1`
 //! acknowledges a renewal, `seen demo rev=9 holder=s1:7 revoked` is the store's word, with
 //! `s1` for this process's first session and `other` for somebody else.
 
@@ -11,7 +12,7 @@ use tenure_core::{
     CandidateId, ElectionName, Incarnation, Moment, RequestId, Revision, SessionId, Token, Value,
     candidate::{Action, Contender, Notice, Phase, Seen},
     ledger::{Outcome, Refusal, Standing},
-    timing::{Drift, Ttl},
+    timing::{Drift, Ttl, adaptive::TtlRange},
 };
 
 use crate::script::{Line, check_folder, duration, flat};
@@ -58,6 +59,17 @@ impl Runner {
             }
             "gone" => self.contender.session_gone(self.session(Some(line.word(1))), self.now),
             "close" => self.contender.close(),
+            "ttl" => {
+                let ttl = |at| Ttl::new(duration(line.word(at))).expect("a ttl");
+                match line.option("to").map(duration) {
+                    Some(to) => {
+                        let to = Ttl::new(to).expect("a ttl");
+                        let range = TtlRange::new(ttl(1), to).expect("shortest first");
+                        self.contender.set_ttl(range);
+                    }
+                    None => self.contender.set_ttl(ttl(1)),
+                }
+            }
             _ => self.about_contest(line),
         }
         self.outcome()
@@ -121,7 +133,12 @@ impl Runner {
         }
         match self.contender.validity() {
             Some((session, until)) => {
-                write!(standing, "session s{} until {}", session.number, time(until))
+                write!(standing, "session s{} until {}", session.number, time(until)).and_then(
+                    |()| match self.contender.ttl().get().as_millis() {
+                        1000 => Ok(()),
+                        other => write!(standing, ", {other} ms"),
+                    },
+                )
             }
             None => write!(standing, "no session"),
         }

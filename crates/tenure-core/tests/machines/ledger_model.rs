@@ -74,6 +74,10 @@ impl Op {
                 Command::Campaign { session, election, candidate, value, standing }
             }
             15 => Command::Withdraw { session, election },
+            16 if self.other > 100 => {
+                let ttl = Ttl::try_from(500 + u64::from(self.number)).expect("a ttl");
+                Command::Retime { session, ttl, number: u32::from(self.other % 16) }
+            }
             16 => Command::Stand { session, election, standing },
             17 | 18 => Command::Resign { session, election, token },
             19 => Command::Transfer { session, election, token, to: other },
@@ -242,6 +246,11 @@ pub(crate) fn check_step(before: &Ledger, command: &Command, applied: &Applied, 
     assert_eq!(after.revision().get(), before.revision().get() + applied.events.len() as u64);
     if matches!(applied.outcome, Outcome::Refused(_)) {
         assert!(applied.events.is_empty(), "refused, and yet {:?}", applied.events);
+    }
+    for (id, session) in before.sessions() {
+        let now = after.session(id).map_or(session.ttl(), |now| now.ttl());
+        let meant = matches!(command, Command::Retime { session, .. } if *session == id);
+        assert!(meant || now == session.ttl(), "{command:?} changed the lease of {id}");
     }
     for (name, election) in before.elections("") {
         let now = after.election(name).expect("few elections are never forgotten");

@@ -111,6 +111,11 @@ impl Runner {
                 ttl: Ttl::new(line.duration("ttl").expect("a ttl")).expect("a ttl"),
                 supersedes: line.option("supersedes").map(session),
             },
+            "retime" => Command::Retime {
+                session: session(line.word(1)),
+                ttl: Ttl::new(line.duration("ttl").expect("a ttl")).expect("a ttl"),
+                number: line.number("number"),
+            },
             "close" => self.end(line, SessionEnd::Closed),
             "expire" => {
                 let silent = line.duration("silent").expect("for how long it was silent");

@@ -144,6 +144,7 @@ impl Registrar {
             Command::Transfer { session, election, token, to } => {
                 self.release(request, session, election, token, Some(to), now);
             }
+            Command::Retime { .. } => self.refuse(request, unsupported("a lease that adapts")),
             Command::Stand { .. } => self.refuse(request, unsupported("a change of standing")),
             // Taken directly, see `Backend::take`.
             Command::Take { .. } => self.refuse(request, unsupported("a slot as a command")),

@@ -33,6 +33,7 @@ impl<'a> Step<'a> {
             Command::OpenSession { session, ttl, supersedes } => {
                 self.open_session(session, ttl, supersedes)
             }
+            Command::Retime { session, ttl, number } => self.retime(session, ttl, number),
             Command::CloseSession { session, reason } => {
                 self.close_session(session, reason);
                 Ok(Outcome::Done)

@@ -35,6 +35,21 @@ impl Step<'_> {
         Ok(Outcome::Done)
     }
 
+    pub(super) fn retime(&mut self, id: SessionId, ttl: Ttl, number: u32) -> Answer {
+        let Some(session) = self.ledger.sessions.get_mut(&id) else {
+            return Err(Refusal::NoSession { session: id });
+        };
+        // A copy of an earlier request that was long on its way.
+        if number < session.retimed || (number == session.retimed && session.ttl != ttl) {
+            return Err(Refusal::Overtaken { session: id });
+        }
+        session.retimed = number;
+        if core::mem::replace(&mut session.ttl, ttl) != ttl {
+            self.emit(EventKind::SessionRetimed { session: id, ttl });
+        }
+        Ok(Outcome::Done)
+    }
+
     pub(super) fn close_session(&mut self, id: SessionId, reason: SessionEnd) {
         let Some(session) = self.ledger.sessions.remove(&id) else { return };
         self.emit(EventKind::SessionClosed { session: id, reason });

@@ -24,6 +24,10 @@ enum Bug {
     EvictionWithoutWaiting,
     /// Renewals are acknowledged without news of what was revoked.
     AcknowledgedWithoutNews,
+    /// A shorter lease is asked for while its holder still counts with the longer one.
+    ShortenedAtTheStoreFirst,
+    /// A longer lease is counted with before the store grants it.
+    LengthenedAtTheHolderFirst,
 }
 
 const RUNS: u64 = 120;
@@ -51,6 +55,8 @@ fn planted_bugs_are_caught_by_the_closed_loop() {
         Bug::SupersedesThoughNotStopped,
         Bug::EvictionWithoutWaiting,
         Bug::AcknowledgedWithoutNews,
+        Bug::ShortenedAtTheStoreFirst,
+        Bug::LengthenedAtTheHolderFirst,
     ] {
         let caught = (0..RUNS).find_map(|seed| World::new(seed, Some(bug)).run().err());
         assert!(caught.is_some(), "{bug:?} was not noticed");

@@ -26,6 +26,7 @@ pub(crate) enum Act {
     Campaign(ElectionName),
     Stopped(ElectionName),
     Resign(ElectionName, Option<CandidateId>),
+    SetTtl(Ttl),
 }
 
 pub(crate) struct Process {
@@ -43,6 +44,10 @@ pub(crate) struct Process {
     careless_until: Moment,
     timing: (Ttl, Drift),
     last_session: Option<SessionId>,
+    /// Commands that a shell with a bug adds.
+    pub(crate) unsent: Vec<(RequestId, Command)>,
+    retimed: u32,
+    early: u32,
     bug: Option<Bug>,
 }
 
@@ -67,6 +72,9 @@ impl Process {
             careless_until: Moment::default(),
             timing,
             last_session: None,
+            unsent: Vec::new(),
+            retimed: 0,
+            early: 0,
             bug,
         }
     }
@@ -130,12 +138,53 @@ impl Process {
                 self.working.remove(&election);
                 self.contender.resign(&election, to);
             }
+            Act::SetTtl(ttl) => {
+                self.contender.set_ttl(ttl);
+                self.shorten_early(ttl);
+                self.contender.tick(moment);
+            }
         }
+    }
+
+    /// The bug: the store shortens at once.
+    fn shorten_early(&mut self, ttl: Ttl) {
+        let Some((session, _)) = self.contender.validity() else { return };
+        if self.bug == Some(Bug::ShortenedAtTheStoreFirst) && ttl < self.contender.ttl() {
+            self.early += 1;
+            let number = (1 << 32) + u64::from(self.early);
+            let request = RequestId { process: session.process, number };
+            let command = Command::Retime { session, ttl, number: self.retimed + self.early };
+            self.unsent.push((request, command));
+        }
+    }
+
+    /// The bug: what was asked for is counted with from then on. So nobody waits for the answer,
+    /// and nothing is repeated.
+    pub(crate) fn believes_early(
+        &mut self,
+        request: RequestId,
+        command: &Command,
+        now: u64,
+    ) -> bool {
+        let longer = match command {
+            Command::Retime { ttl, .. } => *ttl > self.contender.ttl(),
+            _ => false,
+        };
+        let early = longer && self.bug == Some(Bug::LengthenedAtTheHolderFirst);
+        if early {
+            self.contender.answered(request, &Outcome::Done, self.clock.at(now));
+        }
+        early
     }
 
     /// A command on its way out, as a shell with a bug would send it.
     pub(crate) fn outgoing(&mut self, command: Command) -> Command {
+        if let Command::Retime { session, ttl, number } = command {
+            self.retimed = number;
+            return Command::Retime { session, ttl, number: number + self.early };
+        }
         let Command::OpenSession { session, ttl, supersedes } = command else { return command };
+        (self.retimed, self.early) = (0, 0);
         let old = self.last_session.replace(session);
         let careless = self.bug == Some(Bug::SupersedesThoughNotStopped);
         let supersedes = if careless { old } else { supersedes };

@@ -51,6 +51,11 @@ impl Store {
                 let deadline = grantor_deadline(moment, *ttl, self.drift);
                 self.timers.insert(Timer::Session(*session), deadline);
             }
+            EventKind::SessionRetimed { session, ttl } => {
+                let deadline = grantor_deadline(moment, *ttl, self.drift);
+                let kept = self.timers.entry(Timer::Session(*session)).or_insert(deadline);
+                *kept = deadline.max(*kept);
+            }
             EventKind::SessionClosed { session, .. } => {
                 self.timers.remove(&Timer::Session(*session));
             }
@@ -88,7 +93,8 @@ impl Store {
             Some(open) => grantor_deadline(self.clock.at(now), open.ttl(), self.drift),
             None => return false,
         };
-        self.timers.insert(Timer::Session(session), deadline);
+        let kept = self.timers.entry(Timer::Session(session)).or_insert(deadline);
+        *kept = deadline.max(*kept);
         true
     }
 

@@ -206,10 +206,12 @@ impl World {
             let life = self.processes[at].life;
             match action {
                 Action::Ask { request, command } => {
+                    let early = self.processes[at].believes_early(request, &command, self.now);
                     let command = self.processes[at].outgoing(command);
-                    let unanswered = &mut self.processes[at].unanswered;
-                    unanswered.insert(request.number, (request, command));
-                    self.ask_again(at, request.number);
+                    self.ask(at, request, command);
+                    if early {
+                        self.processes[at].unanswered.remove(&request.number);
+                    }
                 }
                 Action::Renew { session, renewal } => {
                     self.send(|| Event::Renewal { from: at, life, session, renewal });
@@ -217,8 +219,16 @@ impl World {
                 Action::Tell(notice) => self.told(at, notice)?,
             }
         }
+        for (request, command) in std::mem::take(&mut self.processes[at].unsent) {
+            self.ask(at, request, command);
+        }
         self.set_alarm(at);
         Ok(())
+    }
+
+    fn ask(&mut self, at: usize, request: RequestId, command: Command) {
+        self.processes[at].unanswered.insert(request.number, (request, command));
+        self.ask_again(at, request.number);
     }
 
     fn ask_again(&mut self, at: usize, number: u64) {
@@ -358,7 +368,7 @@ impl World {
         let at = usize::try_from(self.chance.below(PROCESSES)).expect("an index");
         let election = self.elections[usize::from(self.chance.percent(50))].clone();
         let if_token = None;
-        let command = match self.chance.below(12) {
+        let command = match self.chance.below(15) {
             0..=2 => {
                 let pause = self.chance.up_to(Duration::from_millis(3 * TTL_MS));
                 self.processes[at].paused_until = self.now + nanos(pause);
@@ -384,6 +394,11 @@ impl World {
             }
             9 => Command::CancelReserve { election },
             10 => Command::Pause { election },
+            11..=13 => {
+                let ms = self.chance.pick(&[300, 600, 1500, 4000]);
+                self.set_ttl(at, Ttl::try_from(ms).expect("a ttl"));
+                return Ok(());
+            }
             _ => Command::Resume { election },
         };
         self.apply(None, command).map(|_| ())
@@ -397,12 +412,18 @@ impl World {
         self.everybody_campaigns(at);
     }
 
+    fn set_ttl(&mut self, at: usize, ttl: Ttl) {
+        let life = self.processes[at].life;
+        self.after(Duration::ZERO, Event::Acts { at, life, act: Act::SetTtl(ttl) });
+    }
+
     fn calm_down(&mut self) -> Result<(), String> {
         self.calm = true;
         let ms = Duration::from_millis;
         self.faults = Faults { loss: 0, duplication: 0, delay: ms(5), slowness: ms(5) };
-        for process in &mut self.processes {
-            process.paused_until = 0;
+        for at in 0..self.processes.len() {
+            self.processes[at].paused_until = 0;
+            self.set_ttl(at, timing().0);
         }
         for election in self.elections.clone() {
             self.apply(None, Command::Resume { election: election.clone() })?;
