@@ -1,7 +1,9 @@
 //! The clocks that only the Raft leader keeps.
 //!
 //! Deadlines are not replicated. A new Raft leader starts every clock afresh at its takeover,
-//! in full: every renewal that an earlier leader acknowledged was sent before that.
+//! in full: every renewal that an earlier leader acknowledged was sent before that. It lets none
+//! ring before it has applied an entry of its own term: until then a lease may have been
+//! lengthened, and its holder told so, by an entry that this node has not applied.
 //! **Invariant:** a clock that runs out only *proposes*; the log decides.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +67,16 @@ impl Clocks {
         self.queue.insert((deadline, Timer::Session(id)));
     }
 
+    /// A longer lease starts in full: its holder may count with it as soon as it hears of it. A
+    /// shorter one ends no sooner than what was granted before.
+    fn retimed(&mut self, id: SessionId, ttl: Ttl, now: Moment) {
+        let drift = self.drift;
+        if let Some(clock) = self.sessions.get_mut(&id) {
+            clock.ttl = ttl;
+            clock.deadline = clock.deadline.max(grantor_deadline(now, ttl, drift));
+        }
+    }
+
     /// The evicted leader may believe until renewals that were sent before the eviction have
     /// run out.
     fn revoke(
@@ -84,6 +96,7 @@ impl Clocks {
     pub(crate) fn applied(&mut self, ledger: &Ledger, event: &Event, now: Moment) {
         match &event.kind {
             EventKind::SessionOpened { session, ttl } => self.open(*session, *ttl, now),
+            EventKind::SessionRetimed { session, ttl } => self.retimed(*session, *ttl, now),
             EventKind::SessionClosed { session, .. } => {
                 self.sessions.remove(session);
             }

@@ -89,6 +89,9 @@ impl Replica {
             self.apply(&entry, now);
             *room = room.saturating_sub(1 + self.ledger.revision().get() - before);
             last = Some(entry.index);
+            if let Some(leading) = &mut self.leading {
+                leading.up_to_date |= entry.term == self.standing.term;
+            }
         }
         if let Some(last) = last {
             self.consensus.applied_to(last);

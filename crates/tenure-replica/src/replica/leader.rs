@@ -29,6 +29,9 @@ pub(super) struct MemberRequest {
 #[derive(Debug)]
 pub(super) struct Leading {
     pub(super) clocks: Clocks,
+    /// An entry of this term is applied, and with it everything that was committed before: the
+    /// clocks know every lease as its holder does.
+    pub(super) up_to_date: bool,
     rounds: Rounds,
     /// Rounds that a quorum confirmed, with what must be applied before they are answered.
     pub(super) confirmed: VecDeque<(u64, u64)>,
@@ -40,7 +43,7 @@ pub(super) struct Leading {
 
 impl Leading {
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.clocks.next_deadline()
+        self.clocks.next_deadline().filter(|_| self.up_to_date)
     }
 }
 
@@ -52,6 +55,7 @@ impl Replica {
     pub(super) fn start_leading(&mut self, now: Now) {
         self.leading = Some(Leading {
             clocks: Clocks::start(self.config.drift, &self.ledger, now.moment),
+            up_to_date: false,
             rounds: Rounds::default(),
             confirmed: VecDeque::new(),
             members: VecDeque::new(),
@@ -63,7 +67,10 @@ impl Replica {
     /// Does what is due for the Raft leader.
     pub(super) fn lead(&mut self, now: Now) {
         let Some(leading) = &mut self.leading else { return };
-        let mut due = leading.clocks.due(now.moment);
+        let mut due = match leading.up_to_date {
+            true => leading.clocks.due(now.moment),
+            false => Vec::new(),
+        };
         // Sessions that run out together, as after a restart of everything: those that only
         // wait go first, so that no election passes from one of the dead to the next.
         due.sort_by_key(|command| self.ends_a_tenure(command));

@@ -289,6 +289,63 @@ fn write_all(replica: &mut Replica, disk: &mut Restored, moment: Moment) {
     }
 }
 
+/// A lease was lengthened, its holder knows, and the node that leads next has not applied that:
+/// its disk takes longer over its first entry than the old lease lasts. It must not end it.
+#[test]
+fn a_new_leader_ends_no_lease_before_it_knows_its_length() {
+    let founding = Ledger::new(Members::founding([(name(1), String::from("a:1"))]));
+    let (mut disk, mut moment) = (Restored::default(), Moment::from_nanos(1_000_000_000));
+    let start = |disk: &Restored, moment| {
+        let now = Now { moment, wall: WallTime::default() };
+        let config = Config::new(id(1), 1);
+        Replica::start(config, disk.clone(), Some(founding.clone()), 1, now).expect("its own disk")
+    };
+    let mut replica = start(&disk, moment);
+    write_all(&mut replica, &mut disk, moment);
+    let session = SessionId { process: Incarnation::from_random(99), number: 1 };
+    let length = |ms| Ttl::try_from(ms).expect("a ttl in range");
+    let (short, long) = (length(100), length(60_000));
+    let commands = [
+        Command::OpenSession { session, ttl: short, supersedes: None },
+        Command::Retime { session, ttl: long, number: 1 },
+    ];
+    for (number, command) in (1..).zip(commands) {
+        let request = RequestId { process: session.process, number };
+        let ask = Ask::Wish(request, Wish::Command(command));
+        let now = Now { moment, wall: WallTime::default() };
+        replica.handle(Input::Asked { client: 1, number, ask }, now);
+        write_all(&mut replica, &mut disk, moment);
+    }
+    let ttl = |replica: &Replica| replica.ledger().session(session).map(|session| session.ttl());
+    assert_eq!(ttl(&replica), Some(long));
+
+    // What it writes first after the restart, its own first entry with it, takes long.
+    let mut replica = start(&disk, moment);
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        while let Some(output) = replica.poll() {
+            match output {
+                Output::Persist(unit) => slow.push(unit.number),
+                Output::Stop { why } => panic!("{why}"),
+                _ => {}
+            }
+        }
+        moment = moment + MS * 20;
+        replica.handle(Input::Tick, Now { moment, wall: WallTime::default() });
+    }
+    let leader = replica.status(moment).leader;
+    assert_eq!(
+        (leader, ttl(&replica)),
+        (Some(id(1)), Some(short)),
+        "it leads, and knows the old one"
+    );
+    for number in slow {
+        replica.handle(Input::Persisted(number), Now { moment, wall: WallTime::default() });
+    }
+    write_all(&mut replica, &mut disk, moment);
+    assert_eq!(ttl(&replica), Some(long));
+}
+
 /// Renewals come every quarter of a lease. Two of them would wait for one heartbeat where the
 /// lease is two heartbeats long, and it would run out between them.
 #[test]
