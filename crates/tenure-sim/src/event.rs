@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use tenure_core::{
     CandidateId, ElectionName, Incarnation, NodeId, RequestId, Revision, SessionId, Token,
-    ledger::Outcome,
+    ledger::Outcome, timing::adaptive::TtlRange,
 };
 use tenure_replica::{PeerFrame, Wish};
 
@@ -93,6 +93,8 @@ pub(crate) enum Act {
     Close,
     /// An observer asks for a word that is current.
     Confirm,
+    /// Its lease is to have other bounds.
+    SetTtl(TtlRange),
 }
 
 /// A write on its way to a fenced resource.
@@ -152,6 +154,8 @@ pub(crate) enum Event {
     Audit,
     /// Something goes wrong.
     Trouble,
+    /// Somebody wants a lease of another length.
+    Retime,
 }
 
 impl Event {

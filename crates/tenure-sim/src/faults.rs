@@ -127,6 +127,8 @@ kinds! {
     ElectionResumed = "election resumed",
     /// An operator moved the Raft leadership.
     QuorumMoved = "Raft leadership transferred",
+    /// A candidate's lease was to have another length.
+    Retimed = "lease to be changed",
     /// A node was cut off and came back while all else was well.
     Rejoined = "node cut off in calm",
     /// A node was added.

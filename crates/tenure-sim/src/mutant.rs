@@ -111,6 +111,10 @@ mutants! {
     TwoChangesAtOnce = "two-changes-at-once" by
         "election_safety" | "leader_completeness" | "state_machine_safety" | "log_matching"
             | "machine_runs" | "liveness",
+    /// The quorum is asked to shorten a lease while the longer one is still believed in.
+    ShortenedAtQuorumFirst = "shortened-at-quorum-first" by "lease_respected" | "one_holder",
+    /// A longer lease is counted with before the quorum has granted it.
+    LengthenedAtHolderFirst = "lengthened-at-holder-first" by "lease_respected" | "one_holder",
     /// A request whose answer was lost is not sent again.
     NeverRepeats = "never-repeats" by "liveness",
 }

@@ -54,6 +54,7 @@ impl World {
             }
             Act::Write(election, token) => self.write(at, election, token),
             Act::Close => self.close_application(at),
+            Act::SetTtl(range) => self.set_ttl(at, range),
             Act::Confirm => {
                 self.line_say(at, Question::Confirm);
                 let wait = 100 * MS + self.chance.below(500 * MS);

@@ -78,6 +78,7 @@ impl World {
             let wait = self.chance.below(50 * MS);
             self.after(wait, Event::Start(who));
         }
+        self.stop_retiming();
         self.unstall();
     }
 

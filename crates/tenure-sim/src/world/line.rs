@@ -159,7 +159,18 @@ impl World {
     }
 
     pub(crate) fn line_ask(&mut self, at: usize, request: RequestId, wish: Wish) {
-        let send_at = self.moment(at);
+        self.line_ask_after(at, request, wish, Duration::ZERO);
+    }
+
+    /// The same after a while, or on the next connection if that comes first.
+    pub(crate) fn line_ask_after(
+        &mut self,
+        at: usize,
+        request: RequestId,
+        wish: Wish,
+        wait: Duration,
+    ) {
+        let send_at = self.moment(at) + wait;
         self.law.acknowledged.asked(request);
         let open = Open { request, wish, send_at };
         self.processes[at].line.open.insert(request.number, open);

@@ -12,6 +12,7 @@ mod partition;
 mod peers;
 mod process;
 mod resource;
+mod retime;
 mod serve;
 mod setup;
 mod shape;
@@ -49,6 +50,8 @@ pub(crate) struct World {
     pub(crate) counts: Counts,
     /// The faults have stopped.
     pub(crate) calm: bool,
+    /// Draws how leases change, in the runs in which they do.
+    retimer: Option<Chance>,
     pub(crate) net: Net,
     pub(crate) nodes: Vec<Node>,
     pub(crate) processes: Vec<Process>,
@@ -134,6 +137,7 @@ impl World {
             Event::Release(conn) => self.release(conn),
             Event::Audit => self.audit(),
             Event::Trouble => self.trouble(),
+            Event::Retime => self.retime(),
         }
     }
 

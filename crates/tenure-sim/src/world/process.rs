@@ -16,6 +16,7 @@ use super::{
     MS, World,
     line::{Heard, Line},
     net::Close,
+    retime::Early,
 };
 use crate::{
     event::{Act, Event, Happening, Item, Who},
@@ -61,6 +62,8 @@ pub(crate) struct Process {
     pub(crate) requests: u64,
     pub(crate) was_on: Option<u64>,
     pub(crate) closing: bool,
+    /// Changes of its lease that a shell with a bug adds to those of its contender.
+    pub(crate) early: Early,
     last_session: Option<tenure_core::SessionId>,
     /// How long this life's machine had slept when it began.
     slept_before: u64,
@@ -88,6 +91,7 @@ impl Process {
             requests: 0,
             was_on: None,
             closing: false,
+            early: Early::default(),
             last_session: None,
             slept_before: 0,
         }
@@ -209,8 +213,8 @@ impl World {
             Heard::Renewed(session, renewal) => {
                 process.contender.renewed(session, renewal, now);
                 if self.mutant == Some(Mutant::CountsFromReceipt) {
-                    process.careless_until =
-                        holder_deadline(now, self.setup.ttl, self.setup.drift());
+                    let ttl = process.contender.ttl();
+                    process.careless_until = holder_deadline(now, ttl, self.setup.drift());
                 }
             }
             Heard::Gone(session) => process.contender.session_gone(session, now),
@@ -273,8 +277,9 @@ impl World {
         while let Some(action) = self.processes[at].contender.poll() {
             match action {
                 Action::Ask { request, command } => {
+                    let wait = self.believed_early(at, request, &command);
                     let command = self.altered_command(at, command);
-                    self.line_ask(at, request, Wish::Command(command));
+                    self.line_ask_after(at, request, Wish::Command(command), wait);
                 }
                 Action::Renew { session, renewal } => self.line_renew(at, session, renewal),
                 Action::Tell(notice) => self.told(at, notice),
@@ -286,6 +291,7 @@ impl World {
     }
 
     fn altered_command(&mut self, at: usize, command: Command) -> Command {
+        let command = self.processes[at].early.after_all(command);
         let Command::OpenSession { session, ttl, supersedes } = command else { return command };
         let old = self.processes[at].last_session.replace(session);
         let careless = self.mutated(Mutant::SupersedesWhileWorking);

@@ -133,6 +133,7 @@ impl World {
         let faults = Faults::draw(&mut chance);
         let mut world = Self::build(chance, setup, faults, mutant, readable);
         world.after(world.setup.election_ns(), Event::Trouble);
+        world.begin_retiming(seed);
         world
     }
 
@@ -154,6 +155,7 @@ impl World {
             faults,
             counts: Counts::default(),
             calm: false,
+            retimer: None,
             net: Net::default(),
             nodes: Vec::new(),
             processes: Vec::new(),
