@@ -5,11 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use core::time::Duration;
+use core::{ops::RangeInclusive, time::Duration};
 use tenure_core::{
     ElectionName,
     backend::{Capabilities, Connect},
-    timing::{Drift, Ttl},
+    timing::{Drift, Ttl, adaptive::TtlRange},
 };
 #[cfg(feature = "quorum")]
 use tenure_quorum::{
@@ -21,13 +21,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::{
     Candidate, Election, Error, Observer,
     keeper::{self, Order, Reach, Reached, Running, Setting},
+    leadership::Validity,
     system,
 };
 
 /// How an elector is set up.
 #[derive(Debug, Clone)]
 pub struct ElectorBuilder {
-    ttl: Duration,
+    ttl: RangeInclusive<Duration>,
     drift: Drift,
     timeout: Duration,
     local_proof: bool,
@@ -36,7 +37,7 @@ pub struct ElectorBuilder {
 impl Default for ElectorBuilder {
     fn default() -> Self {
         Self {
-            ttl: Duration::from_secs(5),
+            ttl: fixed(Duration::from_secs(5)),
             drift: Drift::default(),
             timeout: Duration::from_secs(5),
             local_proof: true,
@@ -49,7 +50,19 @@ impl ElectorBuilder {
     /// day, default 5 s. It is renewed every quarter of it.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl;
+        self.ttl = fixed(ttl);
+        self
+    }
+
+    /// Lets the length of the lease follow what its renewals go through: their round trips, lost
+    /// ones, and how late this process's own thread wakes. It begins with the longest, comes
+    /// down in calm, and grows as soon as the lease would get tight, always between these two:
+    /// the second bounds how long nobody leads after a host is lost. What is in force shows in
+    /// [`Elector::ttl`]. For quorums of Tenure nodes; [`tenure_core::timing::adaptive`] has the
+    /// rule.
+    #[must_use]
+    pub fn adaptive_ttl(mut self, bounds: RangeInclusive<Duration>) -> Self {
+        self.ttl = bounds;
         self
     }
 
@@ -96,7 +109,8 @@ impl ElectorBuilder {
     ///
     /// # Errors
     /// [`Error::Store`] or [`Error::Client`] when the URL cannot be used or nobody answers in
-    /// time, [`Error::Ttl`] and [`Error::TtlTooShort`] for an impossible lease,
+    /// time, [`Error::Ttl`], [`Error::TtlRange`], [`Error::TtlTooShort`] and [`Error::FixedTtl`]
+    /// for an impossible lease,
     /// [`Error::Thread`] when no thread can be started.
     pub async fn connect(self, url: &str) -> Result<Elector, Error> {
         #[cfg(feature = "quorum")]
@@ -104,7 +118,7 @@ impl ElectorBuilder {
             return self.reach(client::parse_url(url)?).await;
         }
         let process = system::draw_incarnation().map_err(Error::Thread)?;
-        let ttl = Ttl::new(self.ttl)?;
+        let ttl = range(&self.ttl)?.longest();
         let connect = Connect { url: url.to_owned(), process, ttl, timeout: self.timeout };
         let local_proof = self.local_proof;
         self.start(Reach::Store { connect, local_proof }).await
@@ -140,11 +154,18 @@ impl ElectorBuilder {
     }
 
     async fn start(self, reach: Reach) -> Result<Elector, Error> {
-        let ttl = Ttl::new(self.ttl)?;
-        let setting = Setting { reach, ttl, drift: self.drift };
-        let Running { reached, orders } = keeper::start(setting).await?;
-        Ok(Elector { reached, orders, campaigns: Arc::default() })
+        let setting = Setting { reach, ttl: range(&self.ttl)?, drift: self.drift };
+        let Running { reached, orders, validity } = keeper::start(setting).await?;
+        Ok(Elector { reached, orders, validity, campaigns: Arc::default() })
     }
+}
+
+fn fixed(ttl: Duration) -> RangeInclusive<Duration> {
+    ttl..=ttl
+}
+
+fn range(bounds: &RangeInclusive<Duration>) -> Result<TtlRange, Error> {
+    Ok(TtlRange::new(Ttl::new(*bounds.start())?, Ttl::new(*bounds.end())?)?)
 }
 
 /// One process's way to elections. Cheap to clone; all clones share one session, which is
@@ -153,6 +174,7 @@ impl ElectorBuilder {
 pub struct Elector {
     reached: Reached,
     orders: UnboundedSender<Order>,
+    validity: Arc<Validity>,
     /// Campaigns so far: each has a number of its own.
     campaigns: Arc<AtomicU64>,
 }
@@ -186,6 +208,27 @@ impl Elector {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.reached.capabilities()
+    }
+
+    /// Length of the lease that is in force: the one that was asked for, or what it has adapted
+    /// to by now.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.validity.ttl()
+    }
+
+    /// Other bounds for the lease from now on, while everything that is held stays held. A
+    /// longer lease is in force as soon as the quorum has agreed, a shorter one after about the
+    /// time of the longer one.
+    ///
+    /// # Errors
+    /// [`Error::Ttl`] and [`Error::TtlRange`] for impossible bounds, [`Error::FixedTtl`] when the
+    /// store is no quorum, [`Error::Closed`]. The lease stays as it is.
+    pub fn set_ttl(&self, bounds: RangeInclusive<Duration>) -> Result<(), Error> {
+        if let Reached::Store(backend, _) = &self.reached {
+            return Err(Error::FixedTtl { store: backend.capabilities().store.clone() });
+        }
+        self.order(Order::SetTtl(range(&bounds)?))
     }
 
     /// A copy of the kernel's lock by which this process holds an election: with `file://` the

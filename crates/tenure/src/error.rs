@@ -5,7 +5,7 @@ use tenure_core::{
     NameError,
     backend::{ConnectError, StoreError},
     ledger::Refusal,
-    timing::TtlError,
+    timing::{TtlError, adaptive::TtlRangeError},
 };
 #[cfg(feature = "quorum")]
 use tenure_quorum::client::{ClientError, Fate};
@@ -22,6 +22,18 @@ pub enum Error {
     /// A lease length that cannot be used. Nothing was sent.
     #[error(transparent)]
     Ttl(#[from] TtlError),
+    /// Bounds of a lease that are the wrong way round. Nothing was sent.
+    #[error(transparent)]
+    TtlRange(#[from] TtlRangeError),
+    /// A lease that adapts, at a store that keeps leases of one length. Nothing was changed.
+    #[error(
+        "{store} keeps leases of one length: give one ttl; a lease that adapts takes a quorum of \
+         Tenure nodes (tenure://...)"
+    )]
+    FixedTtl {
+        /// The store.
+        store: String,
+    },
     /// The store refused. No lease is held.
     #[error("refused: {0}")]
     Refused(Refusal),
@@ -85,6 +97,8 @@ impl Error {
             Self::Name(_)
             | Self::Partitions { .. }
             | Self::Ttl(_)
+            | Self::TtlRange(_)
+            | Self::FixedTtl { .. }
             | Self::TtlTooShort { .. }
             | Self::Lost(_)
             | Self::Left

@@ -19,7 +19,7 @@ use tenure_core::{
     backend::{Backend, Capabilities, Connect, News, Slot, StoreError, Word},
     candidate::{Action, Contender, Notice, Phase},
     ledger::Standing,
-    timing::{Drift, Ttl},
+    timing::{Drift, adaptive::TtlRange},
 };
 #[cfg(feature = "quorum")]
 use tenure_quorum::{
@@ -74,6 +74,8 @@ pub(crate) enum Order {
         slot: Slot,
         reply: oneshot::Sender<Result<Slot, StoreError>>,
     },
+    /// Other bounds for the lease.
+    SetTtl(TtlRange),
     Observe {
         election: ElectionName,
         reply: oneshot::Sender<watch::Receiver<Option<Sighting>>>,
@@ -110,7 +112,7 @@ pub(crate) enum Reach {
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) reach: Reach,
-    pub(crate) ttl: Ttl,
+    pub(crate) ttl: TtlRange,
     pub(crate) drift: Drift,
 }
 
@@ -119,6 +121,7 @@ pub(crate) struct Setting {
 pub(crate) struct Running {
     pub(crate) reached: Reached,
     pub(crate) orders: UnboundedSender<Order>,
+    pub(crate) validity: Arc<Validity>,
 }
 
 /// What was reached, for whoever wants more of it than elections.
@@ -160,20 +163,22 @@ pub(crate) async fn start(setting: Setting) -> Result<Running, Error> {
     let runtime = runtime.map_err(Error::Thread)?;
     let thread = std::thread::Builder::new().name(String::from("tenure-keeper"));
     let weak = orders.downgrade();
-    let thread = thread.spawn(move || runtime.block_on(live(setting, ready, weak, ordered)));
+    let validity = Arc::new(Validity::new(setting.ttl.longest()));
+    let kept = Arc::clone(&validity);
+    let thread = thread.spawn(move || runtime.block_on(live(setting, kept, ready, weak, ordered)));
     thread.map_err(Error::Thread)?;
     let reached = started.await.unwrap_or(Err(Error::Closed))?;
-    Ok(Running { reached, orders })
+    Ok(Running { reached, orders, validity })
 }
 
 async fn live(
     setting: Setting,
+    validity: Arc<Validity>,
     ready: oneshot::Sender<Result<Reached, Error>>,
     orders: WeakUnboundedSender<Order>,
     ordered: UnboundedReceiver<Order>,
 ) {
     let Setting { reach, ttl, drift } = setting;
-    let validity = Arc::new(Validity::default());
     let (reached, line, contender) = match reached(reach, ttl, drift).await {
         Ok(reached) => reached,
         Err(error) => {
@@ -197,7 +202,7 @@ async fn live(
 
 async fn reached(
     reach: Reach,
-    ttl: Ttl,
+    ttl: TtlRange,
     drift: Drift,
 ) -> Result<(Reached, Line, Contender), Error> {
     match reach {
@@ -210,6 +215,10 @@ async fn reached(
         Reach::Store { connect, local_proof } => {
             let (backend, locks) = stores::connect(&connect).await?;
             let capabilities = backend.capabilities();
+            if !ttl.is_fixed() {
+                return Err(Error::FixedTtl { store: capabilities.store.clone() });
+            }
+            let ttl = ttl.longest();
             let ttl = capabilities.lease(ttl).map_err(|shortest| Error::TtlTooShort {
                 store: capabilities.store.clone(),
                 given: ttl.get(),
@@ -231,7 +240,7 @@ async fn reached(
 }
 
 #[cfg(feature = "quorum")]
-fn through(client: Client, ttl: Ttl, drift: Drift) -> (Reached, Line, Contender) {
+fn through(client: Client, ttl: TtlRange, drift: Drift) -> (Reached, Line, Contender) {
     let contender = Contender::new(client.process(), ttl, drift);
     let line = QuorumLine::new(client.clone());
     (Reached::Quorum(client), Line::Quorum(line.into()), contender)
@@ -253,7 +262,7 @@ impl Keeper {
             }
             self.act();
         }
-        self.validity.set(None);
+        self.validity.set(None, self.contender.ttl());
         // What was said last must leave before the connection goes; nobody waits for this.
         let patience = tokio::time::Instant::now() + FAREWELL;
         while self.line.has_open_requests() {
@@ -279,7 +288,8 @@ impl Keeper {
     }
 
     fn publish_validity(&self) {
-        self.validity.set(self.contender.validity().map(|(_, deadline)| deadline));
+        let deadline = self.contender.validity().map(|(_, deadline)| deadline);
+        self.validity.set(deadline, self.contender.ttl());
     }
 
     fn on_order(&mut self, order: Order) {
@@ -310,6 +320,7 @@ impl Keeper {
                 let _ = reply.send(self.observers.add(election));
             }
             Order::Unobserve { election } => self.unfollow(&election),
+            Order::SetTtl(ttl) => self.contender.set_ttl(ttl),
             Order::Take { slot, reply } => self.line.take(slot, reply),
             Order::Close => {
                 self.contender.close();

@@ -13,24 +13,38 @@ use core::{
     time::Duration,
 };
 use tenure_core::{
-    CandidateId, ElectionName, Moment, Token, Value, backend::Slot, candidate::Loss,
+    CandidateId, ElectionName, Moment, Token, Value, backend::Slot, candidate::Loss, timing::Ttl,
 };
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 use crate::{Error, keeper::Order, system};
 
-/// Until when the session may be believed in, shared by everything that rides on it: one
-/// atomic, so that a check costs a clock read and a comparison.
-#[derive(Debug, Default)]
-pub(crate) struct Validity(AtomicU64);
+/// Until when the session may be believed in, shared by everything that rides on it: an atomic,
+/// so that a check costs a clock read and a comparison.
+#[derive(Debug)]
+pub(crate) struct Validity {
+    deadline: AtomicU64,
+    /// Length of the lease in force.
+    ttl: watch::Sender<Duration>,
+}
 
 impl Validity {
-    pub(crate) fn set(&self, deadline: Option<Moment>) {
-        self.0.store(deadline.map_or(0, Moment::as_nanos), Ordering::Release);
+    pub(crate) fn new(ttl: Ttl) -> Self {
+        Self { deadline: AtomicU64::default(), ttl: watch::Sender::new(ttl.get()) }
+    }
+
+    pub(crate) fn set(&self, deadline: Option<Moment>, ttl: Ttl) {
+        self.deadline.store(deadline.map_or(0, Moment::as_nanos), Ordering::Release);
+        let ttl = ttl.get();
+        self.ttl.send_if_modified(|shown| core::mem::replace(shown, ttl) != ttl);
     }
 
     fn get(&self) -> Moment {
-        Moment::from_nanos(self.0.load(Ordering::Acquire))
+        Moment::from_nanos(self.deadline.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        *self.ttl.borrow()
     }
 }
 
@@ -114,6 +128,26 @@ impl Lead {
     pub fn remaining(&self) -> Option<Duration> {
         let left = self.validity.get().since(system::moment());
         (!left.is_zero()).then_some(left)
+    }
+
+    /// Length of the lease that is in force: fixed, or what it has adapted to by now
+    /// ([`crate::ElectorBuilder::adaptive_ttl`]).
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.validity.ttl()
+    }
+
+    /// Waits until the length of the lease in force is another than this one, and gives it.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn ttl_other_than(&self, known: Duration) -> Duration {
+        let mut ttl = self.validity.ttl.subscribe();
+        match ttl.wait_for(|ttl| *ttl != known).await {
+            Ok(ttl) => *ttl,
+            // Not while `self` keeps the sender.
+            Err(_) => core::future::pending().await,
+        }
     }
 
     /// Waits until leadership is lost, or given up.

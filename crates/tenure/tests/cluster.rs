@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 
 use core::time::Duration;
-use tenure::{Elector, View};
+use tenure::{Elector, Error, View};
 use tenure_core::NodeName;
 use tenure_quorum::node::{Node, NodeConfig, Start};
 
@@ -61,4 +61,58 @@ async fn a_candidate_leads_and_hands_over_when_it_resigns() {
     let mut two = second.campaign("demo", "two").start().unwrap();
     let leadership = within(two.elected()).await.unwrap();
     assert!(leadership.token() > token);
+}
+
+#[tokio::test]
+async fn a_held_lease_changes_its_length_both_ways() {
+    let root = tempfile::tempdir().unwrap();
+    let nodes = start(3, root.path()).await;
+    let url = format!("tenure://{},{}", nodes[0].address(), nodes[1].address());
+    let (short, long) = (Duration::from_secs(1), Duration::from_secs(3));
+    let elector = within(Elector::builder().ttl(long).connect(&url)).await.unwrap();
+    let mut campaign = elector.campaign("demo", "one").start().unwrap();
+    let leadership = within(campaign.elected()).await.unwrap();
+    assert_eq!(leadership.ttl(), long);
+    for ttl in [short, long] {
+        elector.set_ttl(ttl..=ttl).unwrap();
+        let known = leadership.ttl();
+        assert_eq!(within(leadership.ttl_other_than(known)).await, ttl);
+        assert_eq!(elector.ttl(), ttl);
+        // What the quorum grants follows when it lengthens, and precedes when it shortens.
+        let shown = async {
+            loop {
+                let sighting = elector.election("demo").leader().await.unwrap();
+                if let Some(leader) = sighting.view.leader() {
+                    assert_eq!(leader.token, leadership.token());
+                    if leader.ttl.get() == ttl {
+                        return;
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        within(shown).await;
+        assert!(leadership.check().is_ok());
+    }
+    // The renewals count with it by and by.
+    let reaches = async {
+        while leadership.remaining().unwrap() < long * 8 / 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(reaches).await;
+}
+
+#[tokio::test]
+async fn bounds_that_cannot_be_used_are_refused() {
+    let ms = Duration::from_millis;
+    let builder = || Elector::builder().adaptive_ttl(ms(300)..=ms(2000));
+    let error = within(builder().connect("mem://fixed")).await.unwrap_err();
+    assert!(matches!(error, Error::FixedTtl { .. }), "{error}");
+    assert!(error.to_string().contains("tenure://"), "{error}");
+    let elector = within(Elector::connect("mem://fixed")).await.unwrap();
+    assert!(matches!(elector.set_ttl(ms(300)..=ms(300)), Err(Error::FixedTtl { .. })));
+    let backwards = Elector::builder().adaptive_ttl(ms(500)..=ms(300));
+    let error = within(backwards.connect("mem://fixed")).await.unwrap_err();
+    assert!(matches!(error, Error::TtlRange(_)), "{error}");
 }
