@@ -1,11 +1,11 @@
 //! Small things that appear on command lines: durations, drift, lists of nodes.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use jiff::SignedDuration;
 use tenure_core::{
     NodeName,
-    timing::{Drift, Ttl},
+    timing::{Drift, Ttl, adaptive::TtlRange},
 };
 
 /// A duration with a unit, for example `300ms`, `5s` or `1m 30s`.
@@ -34,6 +34,18 @@ pub(crate) fn span(text: &str) -> Result<(Duration, Duration), String> {
 /// The length of a lease.
 pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
     Ttl::new(duration(text)?).map_err(|error| error.to_string())
+}
+
+/// The length of a lease, or the bounds between which it adapts, for example `5s` or
+/// `300ms..5s`.
+pub(crate) fn lease(text: &str) -> Result<TtlRange, String> {
+    let Some((shortest, longest)) = text.split_once("..") else { return ttl(text).map(Into::into) };
+    TtlRange::new(ttl(shortest)?, ttl(longest)?).map_err(|error| error.to_string())
+}
+
+/// The bounds, as the library takes them.
+pub(crate) fn bounds(lease: TtlRange) -> RangeInclusive<Duration> {
+    lease.shortest().get()..=lease.longest().get()
 }
 
 /// Bound on the error of clock rates, for example `1%`, `0.05%` or `500ppm`.
@@ -116,6 +128,17 @@ mod tests {
         assert!(ttl("1s").is_ok());
         let error = ttl("5ms").unwrap_err();
         assert!(error.contains("10ms"), "{error}");
+    }
+
+    #[test]
+    fn a_lease_is_one_length_or_two() {
+        let ms = Duration::from_millis;
+        assert_eq!(lease("5s").map(bounds), Ok(ms(5000)..=ms(5000)));
+        assert_eq!(lease("300ms..5s").map(bounds), Ok(ms(300)..=ms(5000)));
+        for (bad, why) in [("5s..300ms", "longer"), ("1ms..1s", "10ms"), ("1s..", "a number")] {
+            let error = lease(bad).unwrap_err();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
     }
 
     #[test]

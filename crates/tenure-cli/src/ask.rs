@@ -320,9 +320,10 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
         }
         Refusal::Banned { .. } => (Exit::Denied, "wait for the ban to end"),
         Refusal::Limit { .. } => (Exit::Denied, "close what is not needed any more"),
-        Refusal::NoSession { .. } | Refusal::SessionUsed { .. } | Refusal::NotCandidate { .. } => {
-            (Exit::Conflict, "start the process again")
-        }
+        Refusal::NoSession { .. }
+        | Refusal::SessionUsed { .. }
+        | Refusal::Overtaken { .. }
+        | Refusal::NotCandidate { .. } => (Exit::Conflict, "start the process again"),
         Refusal::Unsupported { .. } => {
             (Exit::Usage, "use a quorum of Tenure nodes: tenure dev shows one")
         }

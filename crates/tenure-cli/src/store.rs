@@ -79,7 +79,11 @@ pub(crate) fn failed(error: &Error) -> Failure {
     match error {
         Error::Refused(refusal) => ask::refused(refusal),
         Error::Client(error) => ask::unanswered(error),
-        Error::Name(_) | Error::Ttl(_) | Error::TtlTooShort { .. } => {
+        Error::Name(_)
+        | Error::Ttl(_)
+        | Error::TtlRange(_)
+        | Error::FixedTtl { .. }
+        | Error::TtlTooShort { .. } => {
             Failure::usage("cannot contend", error, "tenure campaign --help")
         }
         Error::Store(store) => unconnected(store),

@@ -8,7 +8,7 @@ use tenure::{Campaign, Elector, Error, Leadership};
 use tenure_core::{
     CandidateId, ElectionName, Token, Value,
     ledger::Refusal,
-    timing::{Drift, Ttl},
+    timing::{Drift, adaptive::TtlRange},
 };
 use tenure_quorum::clock;
 
@@ -40,6 +40,7 @@ const WAITING: Duration = Duration::from_millis(200);
         ("tenure campaign billing", "under a name made of host, pid and chance"),
         ("tenure campaign billing --id worker-7 --value 10.0.0.7:8080", ""),
         ("tenure campaign billing --json", "one JSON object per event"),
+        ("tenure campaign billing --ttl 300ms..5s", "a lease that adapts"),
         ("tenure campaign billing -u file:///var/lock/jobs", "among processes of this machine"),
     ],
     &asking(&[
@@ -62,15 +63,15 @@ pub(crate) struct CampaignArgs {
     /// Preferred as successor when higher
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     priority: i32,
-    /// Length of the lease
+    /// Length of the lease; two, like 300ms..5s, let it adapt to round trips and stalls
     #[arg(
         long,
         env = "TENURE_TTL",
-        value_name = "DUR",
+        value_name = "DUR[..DUR]",
         default_value = "5s",
-        value_parser = args::ttl
+        value_parser = args::lease
     )]
-    ttl: Ttl,
+    ttl: TtlRange,
     /// Bound on how wrong clock rates may be
     #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = args::drift)]
     drift: Drift,
@@ -98,6 +99,8 @@ enum Event {
     Waiting { position: u32 },
     /// It leads.
     Elected { token: Token },
+    /// The lease in force has another length.
+    Retimed { token: Token, ttl_ms: u64 },
     /// It was asked to hand over, and did.
     Handover { token: Token },
     /// It does not lead any more, against its will.
@@ -131,7 +134,7 @@ pub(crate) async fn run(args: CampaignArgs, global: &Global, output: Output) -> 
         None => random_id(std::process::id())?,
     };
     let elector = Elector::builder()
-        .ttl(args.ttl.get())
+        .adaptive_ttl(args::bounds(args.ttl))
         .drift(args.drift)
         .timeout(global.timeout.unwrap_or(PATIENCE));
     let elector = async {
@@ -186,6 +189,10 @@ impl Runner {
             }
             Event::Waiting { position } => format!("waits, number {position} in the queue"),
             Event::Elected { token } => paint.good(format!("leads with token {token}")),
+            Event::Retimed { ttl_ms, .. } => {
+                let ttl = Duration::from_millis(*ttl_ms);
+                paint.dim(format!("the lease is {} now", time::span(ttl)))
+            }
             Event::Handover { token } => format!("handed over (token {token}), waits again"),
             Event::Lost { token, reason } => paint.bad(format!("lost token {token} ({reason})")),
             Event::Resigned { token } => format!("resigned (token {token})"),
@@ -259,20 +266,28 @@ impl Runner {
     /// One leadership; with an exit, the process ends after it.
     async fn hold(&self, leadership: Leadership, stop: &mut StopSignals) -> Outcome<Option<Exit>> {
         let token = leadership.token();
-        tokio::select! {
-            lost = leadership.lost() => {
-                self.tell(&Event::Lost { token, reason: lost.loss.as_str() })?;
-                Ok((self.args.on_lost == OnLost::Exit).then_some(Exit::No))
-            }
-            () = leadership.handover_asked() => {
-                // Said before it is given up: the successor's word cannot come earlier.
-                let told = self.tell(&Event::Handover { token });
-                leadership.hand_over();
-                told.map(|()| None)
-            }
-            name = stop.name() => {
-                leadership.resign();
-                Ok(Some(exit_of(name)))
+        // As it was asked for: what it has become by now is told.
+        let mut ttl = self.args.ttl.longest().get();
+        loop {
+            tokio::select! {
+                lost = leadership.lost() => {
+                    self.tell(&Event::Lost { token, reason: lost.loss.as_str() })?;
+                    return Ok((self.args.on_lost == OnLost::Exit).then_some(Exit::No));
+                }
+                () = leadership.handover_asked() => {
+                    // Said before it is given up: the successor's word cannot come earlier.
+                    let told = self.tell(&Event::Handover { token });
+                    leadership.hand_over();
+                    return told.map(|()| None);
+                }
+                name = stop.name() => {
+                    leadership.resign();
+                    return Ok(Some(exit_of(name)));
+                }
+                now = leadership.ttl_other_than(ttl) => {
+                    ttl = now;
+                    self.tell(&Event::Retimed { token, ttl_ms: time::millis(ttl) })?;
+                }
             }
         }
     }

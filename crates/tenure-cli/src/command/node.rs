@@ -6,7 +6,7 @@ use clap::Args;
 use rustix::process::Signal;
 use tenure_core::{
     ElectionName, NodeName, Zone,
-    timing::{Drift, Ttl},
+    timing::{Drift, Ttl, adaptive::TtlRange},
 };
 use tenure_quorum::node::{NodeConfig, Start};
 
@@ -94,15 +94,15 @@ pub(crate) struct NodeArgs {
     /// What observers are told about its candidate [default: its name]
     #[arg(long, value_name = "TEXT", requires = "campaign")]
     value: Option<tenure_core::Value>,
-    /// Length of the lease of its own candidate
+    /// Length of the lease of its own candidate; two, like 1s..5s, let it adapt
     #[arg(
         long,
         env = "TENURE_TTL",
-        value_name = "DUR",
+        value_name = "DUR[..DUR]",
         default_value = "5s",
-        value_parser = args::ttl
+        value_parser = args::lease
     )]
-    ttl: Ttl,
+    ttl: TtlRange,
     /// Time between two signs of life of the quorum's leader [default: 50ms, less with a short
     /// election timeout]
     #[arg(long, value_name = "DUR", value_parser = args::some_time)]
@@ -175,7 +175,7 @@ fn end_with(parent: u32) -> Outcome<()> {
 }
 
 fn setup(args: NodeArgs) -> Outcome<Setup> {
-    let timing = Timing::choose(args.ttl, args.election_timeout, args.heartbeat)?;
+    let timing = Timing::choose(args.ttl.shortest(), args.election_timeout, args.heartbeat)?;
     let listed = args.peers.iter().find(|(name, _)| *name == args.id);
     let listed = listed.map(|(_, address)| address.clone());
     let listen =

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use tenure_core::{
     CandidateId, ElectionName, NodeName, Value, Zone,
-    timing::{Drift, Ttl},
+    timing::{Drift, adaptive::TtlRange},
 };
 
 use crate::{
@@ -181,10 +181,10 @@ pub(crate) struct Member {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Time")]
 pub(crate) struct Time {
-    /// Length of the lease
-    #[arg(long, env = "TENURE_TTL", value_name = "DUR", default_value = "5s",
-          value_parser = args::ttl)]
-    pub(crate) ttl: Ttl,
+    /// Length of the lease; two, like 3s..10s, let it adapt to round trips and stalls
+    #[arg(long, env = "TENURE_TTL", value_name = "DUR[..DUR]", default_value = "5s",
+          value_parser = args::lease)]
+    pub(crate) ttl: TtlRange,
     /// From asking the command to stop until it is killed
     #[arg(long, value_name = "DUR", default_value = "1500ms", value_parser = args::duration)]
     pub(crate) stop_timeout: Duration,

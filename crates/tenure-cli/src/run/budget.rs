@@ -86,7 +86,7 @@ impl Budget {
     }
 
     fn until_renewed(&self, ttl: Ttl) -> Duration {
-        ttl.renew_interval() + self.round_trip(ttl)
+        ttl.renew_interval() + Self::round_trip(ttl)
     }
 
     /// How long the holder may believe in a lease, counted from the sending of a renewal.
@@ -95,7 +95,7 @@ impl Budget {
     }
 
     /// How long an acknowledgement may take.
-    pub(crate) fn round_trip(&self, ttl: Ttl) -> Duration {
+    pub(crate) fn round_trip(ttl: Ttl) -> Duration {
         ttl.get() / ROUND_TRIP
     }
 

@@ -25,6 +25,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    args,
     command::node::Timing,
     error::{Exit, Failure},
 };
@@ -49,6 +50,12 @@ impl Lease {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = held.as_ref()?.remaining()?;
         Some(clock::moment() + left)
+    }
+
+    /// Length of the lease in force, while it holds.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(|held| held.ttl())
     }
 
     /// The token, while it holds.
@@ -141,8 +148,8 @@ pub(crate) async fn serve(
     mut orders: UnboundedReceiver<Order>,
 ) {
     let budget = settings.budget;
-    let how = Elector::builder().ttl(budget.ttl.get()).drift(budget.drift);
-    let how = how.timeout(settings.patience);
+    let how = Elector::builder().adaptive_ttl(args::bounds(settings.options.time.ttl));
+    let how = how.drift(budget.drift).timeout(settings.patience);
     let connecting = async {
         let timing = Timing::choose(budget.ttl, None, None)?;
         settings.store.connect(how, timing, budget.drift).await
@@ -242,7 +249,7 @@ impl Side {
                 Waited::Elected(slot, leadership) => {
                     let campaign = self.campaigns.swap_remove(slot);
                     // One is enough: the others are for somebody else.
-                    let patience = self.settings.budget.ttl.get();
+                    let patience = self.settings.options.time.ttl.longest().get();
                     for other in std::mem::replace(&mut self.campaigns, vec![campaign]) {
                         self.declining.spawn(decline(other, patience));
                     }
@@ -277,7 +284,7 @@ impl Side {
     /// the id after two leases is somebody else.
     fn may_be_earlier(&self, error: &Error, since: &mut Option<Instant>) -> bool {
         let duplicate = matches!(error, Error::Refused(Refusal::DuplicateCandidate { .. }));
-        let patience = 2 * self.settings.budget.ttl.get();
+        let patience = 2 * self.settings.options.time.ttl.longest().get();
         duplicate && since.get_or_insert_with(Instant::now).elapsed() < patience
     }
 

@@ -53,6 +53,7 @@ impl Status {
             "role": word,
             "token": token,
             "remaining_ms": left.map(time::millis),
+            "ttl_ms": self.lease.ttl().map(time::millis),
             "child": self.child,
             "connected": self.connected,
             "leader": self.leader.as_ref().map(|(id, token)| json!({ "id": id, "token": token })),

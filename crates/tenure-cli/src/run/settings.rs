@@ -74,7 +74,8 @@ impl Settings {
         let failed = |failure: Failure| (super::machine::FAILED, failure);
         let time = &options.time;
         let budget = Budget {
-            ttl: time.ttl,
+            // What cannot be stopped inside the shortest lease cannot be promised.
+            ttl: time.ttl.shortest(),
             drift: time.drift,
             stop_timeout: time.stop_timeout,
             kill_margin: time.kill_margin,

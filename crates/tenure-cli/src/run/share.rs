@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::{settings::Settings, warden::candidate_id};
 use crate::{
+    args,
     command::node::Timing,
     error::{Exit, Failure, Outcome},
     parent,
@@ -92,7 +93,8 @@ async fn share(settings: Settings, partitions: u32) -> Outcome<u8> {
     let mut ends = Ends::take().map_err(|error| io("cannot take signals", &error))?;
     let id = candidate_id(&settings, std::process::id())?;
     let (who, budget) = (&settings.options.who, settings.budget);
-    let how = Elector::builder().ttl(budget.ttl.get()).drift(budget.drift);
+    let how = Elector::builder().adaptive_ttl(args::bounds(settings.options.time.ttl));
+    let how = how.drift(budget.drift);
     let timing = Timing::choose(budget.ttl, None, None)?;
     let store = &settings.store;
     let how = how.timeout(settings.patience);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tenure_core::Moment;
 
-use super::settings::Settings;
+use super::{budget::Budget, settings::Settings};
 use crate::output::time::millis;
 
 /// The sheet.
@@ -18,6 +18,8 @@ pub(super) fn of(settings: &Settings, as_json: bool) -> String {
     let (soft, kill) = (after(budget.soft_at(deadline)), after(budget.kill_at(deadline)));
     let guard = after(budget.guard_at(deadline));
     let ttl = budget.ttl.get();
+    let lease = settings.options.time.ttl;
+    let longest = lease.longest().get();
     let renew = budget.ttl.renew_interval();
     let elsewhere = ttl + (ttl - good);
     let smallest = budget.smallest_ttl().map_or(Duration::ZERO, |ttl| ttl.get());
@@ -26,8 +28,9 @@ pub(super) fn of(settings: &Settings, as_json: bool) -> String {
             "election": settings.election,
             "store": settings.store.describe(),
             "ttl_ms": millis(ttl),
+            "longest_ttl_ms": millis(longest),
             "renew_ms": millis(renew),
-            "round_trip_ms": millis(budget.round_trip(budget.ttl)),
+            "round_trip_ms": millis(Budget::round_trip(budget.ttl)),
             "soft_stop_ms": millis(soft),
             "hard_kill_ms": millis(kill),
             "guard_ms": millis(guard),
@@ -43,6 +46,10 @@ pub(super) fn of(settings: &Settings, as_json: bool) -> String {
     [
         format!("{} through {}", settings.election, settings.store.describe()),
         String::from("counted from the sending of the last renewal that was acknowledged:"),
+        match lease.is_fixed() {
+            true => String::new(),
+            false => format!("with the shortest lease; it adapts, to {longest:?} at most"),
+        },
         line("renews every", renew, "a quarter of the ttl"),
         line("the command is asked to stop after", soft, "--stop-timeout before the kill"),
         line("everything is killed after", kill, "--kill-margin before the deadline"),
@@ -63,5 +70,8 @@ pub(super) fn of(settings: &Settings, as_json: bool) -> String {
              $TENURE_TOKEN to what you write to",
         ),
     ]
+    .into_iter()
+    .filter(|line| !line.is_empty())
+    .collect::<Vec<_>>()
     .join("\n")
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_core::{Moment, WallTime};
+use tenure_core::{Moment, WallTime, timing::Ttl};
 
 use super::budget::Budget;
 
@@ -34,10 +34,10 @@ impl Renewals {
     pub(crate) fn look(
         &mut self,
         deadline: Option<Moment>,
-        budget: &Budget,
+        ttl: Ttl,
         now: Moment,
     ) -> Option<Renewal> {
-        let every = budget.ttl.renew_interval();
+        let every = ttl.renew_interval();
         match (self.deadline, deadline) {
             (Some(before), Some(deadline)) if deadline > before + every / 4 => {
                 (self.deadline, self.moved, self.told) = (Some(deadline), now, false);
@@ -45,7 +45,7 @@ impl Renewals {
             }
             (Some(_), Some(_)) => {
                 // Looks are a sixteenth of the ttl apart, a quarter of a renewal.
-                let patience = every + every / 2 + budget.round_trip(budget.ttl);
+                let patience = every + every / 2 + Budget::round_trip(ttl);
                 let overdue = !self.told && now >= self.moved + patience;
                 self.told |= overdue;
                 overdue.then_some(Renewal::Overdue)
@@ -98,7 +98,6 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tenure_core::timing::{Drift, Ttl};
 
     fn at(millis: u64) -> Moment {
         Moment::from_nanos(millis * 1_000_000)
@@ -106,14 +105,9 @@ mod tests {
 
     #[test]
     fn a_renewal_that_stays_away_is_told_once() {
-        let budget = Budget {
-            ttl: Ttl::try_from(1600).unwrap(),
-            drift: Drift::default(),
-            stop_timeout: Duration::from_millis(300),
-            kill_margin: Duration::from_millis(150),
-        };
+        let ttl = Ttl::try_from(1600).unwrap();
         let mut renewals = Renewals::default();
-        let mut look = |deadline, now| renewals.look(deadline, &budget, at(now));
+        let mut look = |deadline, now| renewals.look(deadline, ttl, at(now));
         assert_eq!(look(None, 0), None);
         assert_eq!(look(Some(at(1600)), 10), None);
         assert_eq!(look(Some(at(2000)), 410), Some(Renewal::Came));

@@ -107,7 +107,7 @@ impl Candidate {
     /// One leadership. This process has no other work, so it can stop at once.
     async fn hold(&mut self, leadership: Leadership, stop: &mut watch::Receiver<bool>) -> Next {
         let token = leadership.token();
-        let mut renewals = tokio::time::interval(self.contest.ttl.renew_interval());
+        let mut renewals = tokio::time::interval(self.contest.ttl.shortest().renew_interval());
         loop {
             tokio::select! {
                 lost = leadership.lost() => {

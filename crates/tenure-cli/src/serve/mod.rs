@@ -8,7 +8,7 @@ use std::{io::ErrorKind, time::Duration};
 use tenure::Elector;
 use tenure_core::{
     ElectionName, NodeName,
-    timing::{Drift, Ttl},
+    timing::{Drift, adaptive::TtlRange},
 };
 use tenure_quorum::{
     client::Client,
@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use crate::{
+    args::bounds,
     ask::{self, RaftRole},
     command::StopSignals,
     error::{Exit, Failure, Outcome},
@@ -60,7 +61,7 @@ pub(crate) struct Contest {
     /// What observers are told.
     pub(crate) value: String,
     /// Length of the lease.
-    pub(crate) ttl: Ttl,
+    pub(crate) ttl: TtlRange,
     /// Bound on clock rates.
     pub(crate) drift: Drift,
     /// Whether renewals are told, too.
@@ -85,7 +86,8 @@ pub(crate) async fn run(setup: Setup, output: Output) -> Outcome {
     let (stopping, stopped) = watch::channel(false);
     let mut candidates = JoinSet::new();
     if !contest.elections.is_empty() {
-        let elector = Elector::builder().ttl(contest.ttl.get()).drift(contest.drift);
+        let elector = Elector::builder().adaptive_ttl(bounds(contest.ttl));
+        let elector = elector.drift(contest.drift);
         let elector = elector.on_node(&node).await.map_err(|error| {
             Failure::new(Exit::Tool, "cannot contend", error, "look at the limits of the user")
         })?;

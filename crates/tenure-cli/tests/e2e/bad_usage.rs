@@ -19,6 +19,8 @@ const CASES: &[Case] = &[
     ("leader a*b --url tenure://127.0.0.1:1", 2, &["a*b"]),
     ("leader demo --url tenure://127.0.0.1:1 --timeout 200ms", 3, &["no node", "127.0.0.1:1"]),
     ("campaign demo --ttl 5", 2, &["unit"]),
+    ("campaign demo --ttl 5s..1s", 2, &["5s", "1s", "longer"]),
+    ("campaign demo --ttl 1s..", 2, &["a number and a unit"]),
     ("campaign demo --priority high", 2, &["high"]),
     ("evict demo --ban never --yes", 2, &["never"]),
     ("resign demo --if-token x", 2, &["x"]),

@@ -6,6 +6,7 @@
 // Helpers of tests may fail and print like tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod adaptive;
 mod bad_usage;
 mod candidates;
 mod data_dirs;

@@ -1,6 +1,6 @@
 //! Turning what has happened into inputs of the machine.
 
-use tenure_core::Moment;
+use tenure_core::{Moment, timing::Ttl};
 use tenure_quorum::clock;
 
 use super::{
@@ -53,7 +53,9 @@ impl Warden {
     pub(super) fn look_at_clocks(&mut self) {
         let now = clock::moment();
         let deadline = self.lease.deadline();
-        let renewal = self.renewals.look(deadline, &self.settings.budget, now);
+        let ttl = self.lease.ttl().and_then(|ttl| Ttl::new(ttl).ok());
+        let ttl = ttl.unwrap_or(self.settings.budget.ttl);
+        let renewal = self.renewals.look(deadline, ttl, now);
         let remaining_ms = deadline.map_or(0, |at| time::millis(at.since(now)));
         match (renewal, self.token) {
             (Some(Renewal::Came), Some(token)) if self.settings.verbose => {
