@@ -1,5 +1,7 @@
 //! `cargo xtask sim`: builds the simulator with optimisation and passes its arguments on.
 
+use std::process::Command;
+
 use clap::Args;
 
 use crate::failure::{Failure, Outcome};
@@ -35,6 +37,10 @@ pub(crate) struct SimArgs {
     /// No trace in a replay
     #[arg(long)]
     quiet: bool,
+    /// No hunt: healthy clusters with so many sessions, and what grows with them, for example
+    /// 1000,10000,100000
+    #[arg(long, conflicts_with_all = ["seeds", "minutes", "seed", "mutants"])]
+    sessions: Option<String>,
     /// Threads that share the seeds
     #[arg(long, default_value_t = 2)]
     threads: u64,
@@ -44,6 +50,11 @@ pub(crate) struct SimArgs {
 pub(crate) fn run(args: &SimArgs) -> Outcome {
     let mut cargo = install::cargo();
     cargo.args(["run", "--quiet", "--profile", "sim", "--package", "tenure-sim", "--"]);
+    if let Some(sessions) = &args.sessions {
+        cargo.args(["scale", "--sessions", sessions]);
+        cargo.args(args.json.then_some("--json"));
+        return ended(&mut cargo);
+    }
     let numbers = [
         ("--seeds", args.seeds),
         ("--from", Some(args.from)),
@@ -67,13 +78,17 @@ pub(crate) fn run(args: &SimArgs) -> Outcome {
             cargo.args([name, value]);
         }
     }
+    ended(&mut cargo)
+}
+
+fn ended(cargo: &mut Command) -> Outcome {
     let status = cargo.current_dir(install::workspace()).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::new(
             "the simulation failed",
             format!("it ended with {status}"),
-            "replay the seed that it names above: cargo xtask sim --seed N",
+            "see its words above; a seed that it names is replayed by: cargo xtask sim --seed N",
         )),
         Err(error) => Err(Failure::new("the simulation did not run", error, "see cargo's output")),
     }

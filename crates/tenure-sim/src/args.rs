@@ -5,7 +5,8 @@ use std::str::FromStr;
 use tenure_sim::{Mutant, Store, StoreMutant};
 
 pub(crate) const USAGE: &str = "usage: tenure-sim --seeds N [--from S] | --minutes M | --seed S \
-    [--quiet] | --mutants   [--store NAME] [--mutant NAME] [--threads T] [--json]";
+    [--quiet] | --mutants   [--store NAME] [--mutant NAME] [--threads T] [--json]
+       tenure-sim scale [--sessions N,...] [--members M] [--ttl MS] [--rest S] [--json]";
 
 /// The command line.
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ impl Args {
     }
 }
 
-fn value<T: FromStr>(option: &str, word: Option<String>) -> Result<T, String> {
+pub(crate) fn value<T: FromStr>(option: &str, word: Option<String>) -> Result<T, String> {
     let word = word.ok_or_else(|| format!("{option} needs a number"))?;
     word.parse().map_err(|_| format!("{option} needs a number, not {word}"))
 }

@@ -6,7 +6,8 @@
 //! - `invariants`: one file per promise, checked by true time;
 //! - `mutant`: known bugs, each of which must be caught;
 //! - `stores`: the contender and the registrar over modelled stores of leases;
-//! - [`run`] and [`run_store`]: one seed; [`hunt`]: many of them; [`Report`]: what they gave.
+//! - [`run`] and [`run_store`]: one seed; [`hunt`]: many of them; [`Report`]: what they gave;
+//! - [`scale`]: a healthy cluster with very many sessions, and what it costs the host.
 //!
 //! **Invariant:** everything follows from the seed: no clock of the machine, no thread's order
 //! and no hash map's order reaches a run. Two runs of one seed have the same hash of all events.
@@ -21,6 +22,7 @@ mod mutant;
 mod partition;
 mod report;
 mod run;
+mod scale;
 mod stores;
 mod trace;
 mod world;
@@ -32,4 +34,5 @@ pub use mutant::Mutant;
 pub use partition::{ELECTION_TIMEOUT_MS, Partition, Recovery, partition};
 pub use report::Report;
 pub use run::{Outcome, run};
+pub use scale::{Grown, Meter, Part, Size, scale};
 pub use stores::{Store, StoreMutant, run_store};

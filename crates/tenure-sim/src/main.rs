@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod growth;
 mod hunts;
 
 use std::{
@@ -13,6 +14,9 @@ use args::{Args, USAGE};
 use tenure_sim::{Outcome, run, run_store};
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("scale") {
+        return growth::run(std::env::args().skip(2));
+    }
     let args = match Args::parse(std::env::args().skip(1)) {
         Ok(args) => args,
         Err(why) => {

@@ -34,7 +34,7 @@ use net::Net;
 pub(crate) use node::Node;
 use process::{Process, Role};
 use resource::Resource;
-pub(crate) use setup::Setup;
+pub(crate) use setup::{Setup, node_name};
 
 pub(crate) const MS: u64 = 1_000_000;
 /// A run has some ten thousand events; one with more than this goes in circles.
