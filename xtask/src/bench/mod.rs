@@ -12,6 +12,8 @@ mod report;
 mod scale;
 mod stats;
 mod stores;
+mod table;
+mod trouble;
 mod wrapper;
 
 use std::ffi::OsString;
@@ -31,6 +33,12 @@ pub(crate) enum BenchTask {
     Failover(failover::FailoverArgs),
     /// Clusters of 3 to 1000 processes: time to form, cost at rest, kills, and how each grows
     Scale(scale::ScaleArgs),
+    /// Kills, pauses, leaves and joins in a cluster that works: the share of time in which every
+    /// live node knows the valid leader, and each gap
+    Availability(trouble::AvailabilityArgs),
+    /// All members of a cluster join at once, then every node is stopped and started again: how
+    /// long, what the voters pay, what happens to leadership meanwhile
+    Storm(trouble::StormArgs),
     /// kill -9 and SIGTERM of a holder → the next one leads, on every store, ours and with the
     /// store's usual client
     Stores(stores::StoresArgs),
@@ -65,6 +73,8 @@ pub(crate) fn run(task: &BenchTask) -> Outcome {
     match task {
         BenchTask::Failover(args) => failover::run(args),
         BenchTask::Scale(args) => scale::run(args),
+        BenchTask::Availability(args) => trouble::availability(args),
+        BenchTask::Storm(args) => trouble::storm(args),
         BenchTask::Stores(args) => stores::run(args),
         BenchTask::Elections(args) => elections::run(args),
         BenchTask::Wrapper(args) => wrapper::run(args),

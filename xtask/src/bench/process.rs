@@ -126,8 +126,13 @@ impl Held {
 
     /// kill -9; returns the time just before.
     pub(crate) fn kill(&self) -> u64 {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends a signal; returns the time just before. Its process may have ended a moment ago.
+    pub(crate) fn signal(&self, signal: Signal) -> u64 {
         let at = now();
-        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+        let _ = pidfd_send_signal(&self.0, signal);
         at
     }
 }

@@ -5,6 +5,7 @@
 //! the successor's own word, both by this machine's monotonic clock.
 
 mod contestant;
+mod load;
 mod mass;
 mod peers;
 mod report;
@@ -17,6 +18,7 @@ use rustix::process::Signal;
 use crate::{PATIENCE, candidate::Candidate};
 
 pub use contestant::{Contestant, Kind};
+pub use load::{Load, Work, load};
 pub use mass::{Field, Held, Mass, hold, mass};
 pub use peers::Peers;
 pub use report::{Report, Row};
