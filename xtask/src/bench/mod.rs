@@ -7,6 +7,7 @@ mod failover;
 mod floor;
 mod floor_node;
 mod ours;
+mod peers;
 mod process;
 mod report;
 mod scale;
@@ -45,6 +46,9 @@ pub(crate) enum BenchTask {
     /// Thousands of elections on a few sessions: grants, cost at rest, and how fast somebody else
     /// leads all of them after kill -9; etcd and Redis with a tenth of it
     Elections(elections::ElectionsArgs),
+    /// Ours beside etcd, ZooKeeper and Redis for the same work: until the last of a thousand
+    /// watchers is told of a new leader, processor time of a grant and of a renewal
+    Peers(peers::PeersArgs),
     /// What goes wrong with a command under flock, etcdctl lock and tenure run: overlaps, gaps,
     /// orphans, exit codes; start-up time and memory
     Wrapper(wrapper::WrapperArgs),
@@ -77,6 +81,7 @@ pub(crate) fn run(task: &BenchTask) -> Outcome {
         BenchTask::Storm(args) => trouble::storm(args),
         BenchTask::Stores(args) => stores::run(args),
         BenchTask::Elections(args) => elections::run(args),
+        BenchTask::Peers(args) => peers::run(args),
         BenchTask::Wrapper(args) => wrapper::run(args),
     }
 }

@@ -5,6 +5,7 @@
 //! the successor's own word, both by this machine's monotonic clock.
 
 mod contestant;
+mod fanout;
 mod load;
 mod mass;
 mod peers;
@@ -18,6 +19,7 @@ use rustix::process::Signal;
 use crate::{PATIENCE, candidate::Candidate};
 
 pub use contestant::{Contestant, Kind};
+pub use fanout::{STORES, Told, fanout};
 pub use load::{Load, Work, load};
 pub use mass::{Field, Held, Mass, hold, mass};
 pub use peers::Peers;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::process::{Server, free_port};
 
@@ -124,6 +124,12 @@ impl ZooKeeper {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports[0].client
+    }
+
+    /// Their processes.
+    #[must_use]
+    pub fn pids(&self) -> Vec<Pid> {
+        self.servers.iter().flatten().filter_map(Server::pid).collect()
     }
 
     /// Sends all servers a signal.

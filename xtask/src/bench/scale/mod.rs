@@ -4,6 +4,9 @@
 mod plot;
 mod report;
 
+pub(super) use plot::plot;
+pub(super) use report::{Series, growth};
+
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;

@@ -11,18 +11,23 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 24.0;
-/// Room for the title and the legend.
-const TOP: f64 = 104.0;
+/// Room for the title, and for each line of the legend.
+const TITLE: f64 = 40.0;
+const LEGEND: f64 = 16.0;
 const BOTTOM: f64 = 56.0;
-const COLOURS: [&str; 4] = ["#0b6e99", "#c4492d", "#4a7c2f", "#7a4fa3"];
+const COLOURS: [&str; 6] = ["#0b6e99", "#c4492d", "#4a7c2f", "#7a4fa3", "#b8860b", "#444444"];
 
 /// File names and their content.
 pub(super) fn all(sizes: &[Size]) -> Vec<(&'static str, String)> {
-    let (times, costs): (Vec<_>, Vec<_>) =
-        series(sizes).into_iter().partition(|series| series.unit == "ms");
+    let all = series(sizes);
+    let of = |unit: &str| all.iter().filter(|series| series.unit == unit).collect::<Vec<_>>();
     vec![
-        ("times.svg", plot("How long it takes", "milliseconds", &times)),
-        ("costs.svg", plot("What an idle node costs", "% of one core", &costs)),
+        ("times.svg", plot("How long it takes", ("nodes", "milliseconds"), &of("ms"))),
+        (
+            "costs.svg",
+            plot("What an idle node costs", ("nodes", "% of one core"), &of("% of a core")),
+        ),
+        ("memory.svg", plot("Memory of an idle node", ("nodes", "MB"), &of("MB"))),
     ]
 }
 
@@ -57,10 +62,13 @@ impl Axis {
     }
 }
 
-fn plot(title: &str, unit: &str, all: &[Series]) -> String {
+/// Draws series; the axes have these names.
+pub(in crate::bench) fn plot(title: &str, axes: (&str, &str), all: &[&Series]) -> String {
+    let (across, unit) = axes;
     let points = || all.iter().flat_map(|series| series.points.iter());
     let x = Axis::around(points().map(|point| point.0), LEFT, WIDTH - RIGHT);
-    let y = Axis::around(points().map(|point| point.1), HEIGHT - BOTTOM, TOP);
+    let head = TITLE + LEGEND * lossy(all.len()) + 8.0;
+    let y = Axis::around(points().map(|point| point.1), HEIGHT - BOTTOM, head);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -70,7 +78,7 @@ fn plot(title: &str, unit: &str, all: &[Series]) -> String {
     // Writing to a string cannot fail.
     for decade in x.decades() {
         let at = x.at(decade);
-        let (top, bottom) = (TOP, HEIGHT - BOTTOM);
+        let (top, bottom) = (head, HEIGHT - BOTTOM);
         let _ = writeln!(
             svg,
             "<path d=\"M{at:.1} {top}V{bottom}\" stroke=\"#ddd\"/>\
@@ -91,12 +99,12 @@ fn plot(title: &str, unit: &str, all: &[Series]) -> String {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#444\">nodes</text>\
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#444\">{across}</text>\
          <text transform=\"translate(18 {:.1}) rotate(-90)\" text-anchor=\"middle\" \
          fill=\"#444\">{unit}</text>",
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 14.0,
-        (TOP + HEIGHT - BOTTOM) / 2.0
+        (head + HEIGHT - BOTTOM) / 2.0
     );
     for (index, series) in all.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
@@ -119,7 +127,7 @@ fn plot(title: &str, unit: &str, all: &[Series]) -> String {
             svg,
             "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}{slope}</text>",
             LEFT,
-            40.0 + 16.0 * lossy(index),
+            TITLE + 4.0 + LEGEND * lossy(index),
             series.name
         );
     }

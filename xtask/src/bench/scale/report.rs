@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::Table;
 use serde_json::json;
 
 use super::{Cost, Kill, Size};
 use crate::bench::stats::Summary;
+use crate::bench::table::{ms, numbers, plain};
 
 /// Everything one run found out.
 pub(super) struct Report {
@@ -17,16 +18,16 @@ pub(super) struct Report {
 }
 
 /// One figure of every size that has it.
-pub(super) struct Series {
-    pub(super) name: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) points: Vec<(f64, f64)>,
+pub(in crate::bench) struct Series {
+    pub(in crate::bench) name: &'static str,
+    pub(in crate::bench) unit: &'static str,
+    pub(in crate::bench) points: Vec<(f64, f64)>,
 }
 
 impl Series {
     /// The exponent with which it grows, by least squares over the logarithms: 0 is constant, 1
     /// is linear. None with fewer than three points.
-    pub(super) fn slope(&self) -> Option<f64> {
+    pub(in crate::bench) fn slope(&self) -> Option<f64> {
         let logs: Vec<_> = self.points.iter().map(|(n, y)| (n.ln(), y.max(1e-6).ln())).collect();
         if logs.len() < 3 {
             return None;
@@ -37,6 +38,17 @@ impl Series {
         let over: f64 = logs.iter().map(|(a, b)| (a - x) * (b - y)).sum();
         let under: f64 = logs.iter().map(|(a, _)| (a - x).powi(2)).sum();
         Some(over / under)
+    }
+}
+
+/// An exponent in words; measured ones are never round.
+pub(in crate::bench) fn growth(exponent: f64) -> &'static str {
+    match exponent {
+        ..-0.15 => "falls",
+        ..0.15 => "constant",
+        ..0.75 => "slower than linear",
+        ..1.25 => "linear",
+        _ => "faster than linear",
     }
 }
 
@@ -55,9 +67,15 @@ pub(super) fn series(sizes: &[Size]) -> Vec<Series> {
         of("time to form", "ms", &|size| Some(size.form_ms)),
         of("leader killed: next leader", "ms", &|size| kill(size, 0, false)),
         of("leader killed: last node knows", "ms", &|size| kill(size, 0, true)),
+        of("leader and a tenth killed: last node knows", "ms", &|size| kill(size, 2, true)),
         of("quorum's leader killed: next one", "ms", &|size| kill(size, 1, false)),
+        of("all nodes asked for the leader", "ms", &|size| Some(size.asked_ms)),
         of("idle voter", "% of a core", &|size| Some(size.voter.cpu_mean)),
         of("idle member", "% of a core", &|size| size.member.map(|member| member.cpu_mean)),
+        of("largest idle voter, resident", "MB", &|size| Some(megabytes(size.voter.rss_most_kb))),
+        of("what an idle member adds", "MB", &|size| {
+            size.member.map(|member| megabytes(member.private_most_kb))
+        }),
     ]
 }
 
@@ -81,7 +99,7 @@ impl Report {
         text += "node costs; last: the last live node shows the successor\n\nhow it grows (n^x):";
         for series in series(&self.sizes) {
             if let Some(slope) = series.slope() {
-                text += &format!("\n  {:<36} x = {slope:.2}", series.name);
+                text += &format!("\n  {:<44} x = {slope:5.2}  {}", series.name, growth(slope));
             }
         }
         text += "\n";
@@ -104,9 +122,7 @@ impl Report {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header([
+        let mut table = plain(&[
             "nodes",
             "form",
             "all asked",
@@ -123,11 +139,7 @@ impl Report {
             "last",
         ]);
         for size in &self.sizes {
-            table.add_row(
-                row(size)
-                    .into_iter()
-                    .map(|text| Cell::new(text).set_alignment(CellAlignment::Right)),
-            );
+            table.add_row(numbers(row(size)));
         }
         table
     }
@@ -158,7 +170,10 @@ impl Report {
     pub(super) fn json(&self) -> String {
         let slopes: Vec<_> = series(&self.sizes)
             .iter()
-            .map(|series| json!({ "name": series.name, "exponent": series.slope() }))
+            .map(|series| {
+                let slope = series.slope();
+                json!({ "name": series.name, "exponent": slope, "growth": slope.map(growth) })
+            })
             .collect();
         let goals: Vec<_> = self
             .goals()
@@ -227,14 +242,6 @@ impl fmt::Display for Kill {
     }
 }
 
-fn ms(ms: f64) -> String {
-    match ms {
-        _ if ms >= 10_000.0 => format!("{:.1} s", ms / 1000.0),
-        _ if ms >= 100.0 => format!("{ms:.0} ms"),
-        _ => format!("{ms:.1} ms"),
-    }
-}
-
 /// Decimal megabytes.
 fn megabytes(kb: u64) -> f64 {
     u32::try_from(kb).map_or(f64::INFINITY, |kb| f64::from(kb) * 1024.0 / 1e6)
@@ -257,5 +264,8 @@ mod tests {
         for power in [0.0, 0.5, 1.0, 2.0] {
             assert!((of(power) - power).abs() < 1e-9);
         }
+        let words = [-0.3, 0.02, 0.5, 0.9, 1.9].map(growth);
+        let expected = ["falls", "constant", "slower than linear", "linear", "faster than linear"];
+        assert_eq!(words, expected);
     }
 }
