@@ -87,7 +87,7 @@ fn ticks((step, end): (f64, f64)) -> impl Iterator<Item = f64> {
     let steps = (end / step).round();
     let mut at = 0.0;
     std::iter::from_fn(move || {
-        let tick = (at <= steps).then(|| at * step);
+        let tick = (at <= steps).then_some(at * step);
         at += 1.0;
         tick
     })

@@ -1,3 +1,5 @@
+//! The rules of the length, one by one and at random.
+
 use alloc::{string::ToString, vec, vec::Vec};
 use core::time::Duration;
 use proptest::prelude::*;

@@ -115,7 +115,7 @@ impl Heard {
 
 /// A store, as this bench uses it.
 enum Store {
-    Ours(ours::Changer),
+    Ours(Box<ours::Changer>),
     Etcd(etcd::Changer),
     ZooKeeper(zookeeper::Changer),
     Redis(redis::Changer),
@@ -215,7 +215,7 @@ impl Field {
             Servers::Ours(_, url) => {
                 let store = ours::start(url, count, &heard, &mut watchers).await?;
                 number = store.token();
-                Store::Ours(store)
+                Store::Ours(store.into())
             }
             Servers::Etcd(etcd) => {
                 Store::Etcd(etcd::start(&etcd.url(), count, &heard, &mut watchers).await?)
