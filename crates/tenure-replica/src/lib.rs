@@ -10,6 +10,7 @@
 mod clocks;
 mod codec;
 mod contact;
+mod dead;
 mod frame;
 mod log;
 mod mesh;

@@ -21,6 +21,7 @@ use crate::{
     Entry, PeerBody, PeerFrame, Persist, RaftRole, Restored, Wish,
     codec::{self, DecodeError},
     contact::Contact,
+    dead::Dead,
     mesh::Mesh,
     raft::{Consensus, ConsensusConfig, ConsensusError, Founding, Standing},
     requests::Requests,
@@ -187,10 +188,9 @@ pub struct Replica {
     /// What only the Raft leader has.
     leading: Option<Leading>,
     /// Processes proved dead whose sessions may still be open.
-    dead: BTreeMap<Incarnation, (WallTime, Moment)>,
+    dead: Dead,
     standing: Standing,
     next_tick: Moment,
-    next_report: Moment,
     applied_since_snapshot: u64,
     /// Size of the last snapshot.
     snapshot_bytes: usize,
@@ -200,16 +200,12 @@ pub struct Replica {
     outputs: VecDeque<Output>,
 }
 
-/// Time after which a proof of death is sent to the Raft leader again.
-const SEND_AGAIN: Duration = Duration::from_millis(250);
 /// Wishes that travel together, and enter the log together.
 const WISHES_IN_ONE_FRAME: usize = 64;
 /// The Raft leader is told this often which members are there.
 const TELL_MEMBERS: Duration = Duration::from_secs(1);
 /// Zones that are told at once; the others follow.
 const TOLD_AT_ONCE: usize = 64;
-/// For how long a dead process is remembered.
-const DEAD_FOR: Duration = Duration::from_secs(60);
 
 impl Replica {
     /// Starts from what the disk gave back, or, on a new disk, from `founding`: the ledger of a
@@ -255,11 +251,10 @@ impl Replica {
             requests: Requests::default(),
             questions: Questions::default(),
             leading: None,
-            dead: BTreeMap::new(),
+            dead: Dead::new(now.moment),
             standing: consensus.standing(),
             consensus,
             next_tick: now.moment + config.tick(),
-            next_report: now.moment,
             applied_since_snapshot: 0,
             snapshot_bytes,
             said_hello: None,
@@ -315,7 +310,7 @@ impl Replica {
         let tick = self.next_tick + self.config.tick() * ticks.saturating_sub(1);
         // What is for the Raft leader waits, without a deadline, until there is one.
         let for_leader = self.leader().map(|_| {
-            let report = (!self.dead_with_sessions().is_empty()).then_some(self.next_report);
+            let report = self.dead.next_deadline();
             let questions = self.questions.next_deadline(2 * self.config.heartbeat);
             [self.requests.next_deadline(), questions, report].into_iter().flatten().min()
         });
@@ -374,8 +369,7 @@ impl Replica {
     }
 
     fn on_death(&mut self, process: Incarnation, observed: WallTime, now: Now) {
-        self.dead.entry(process).or_insert((observed, now.moment));
-        self.next_report = now.moment;
+        self.dead.learned(process, observed, now.moment);
     }
 
     // Time and effects
@@ -465,9 +459,9 @@ impl Replica {
         while let Some((number, sessions)) = self.questions.next(now.moment, patience) {
             self.tell_leader(PeerBody::Confirm { number, sessions }, now);
         }
-        if !self.dead.is_empty() && self.next_report <= now.moment {
-            self.next_report = now.moment + SEND_AGAIN;
-            self.report_deaths(now);
+        let has_session = |process| self.ledger.sessions_of(process).next().is_some();
+        for (process, observed) in self.dead.due(now.moment, has_session) {
+            self.tell_leader(PeerBody::Dead { process, observed }, now);
         }
         self.say_hello(now);
         if self.members_here.1 <= now.moment {
@@ -503,21 +497,6 @@ impl Replica {
             Some(leader) => self.send(leader, body, now),
             None => {}
         }
-    }
-
-    fn report_deaths(&mut self, now: Now) {
-        for process in self.dead_with_sessions() {
-            if let Some(&(observed, _)) = self.dead.get(&process) {
-                self.tell_leader(PeerBody::Dead { process, observed }, now);
-            }
-        }
-        // A session that was asked for just before the death may still be in the log's way.
-        self.dead.retain(|_, (_, seen)| now.moment.since(*seen) < DEAD_FOR);
-    }
-
-    fn dead_with_sessions(&self) -> Vec<Incarnation> {
-        let open = |process: &Incarnation| self.ledger.sessions_of(*process).next().is_some();
-        self.dead.keys().copied().filter(open).collect()
     }
 
     /// A first node tells which data directory it carries, so that it cannot come back with an

@@ -60,7 +60,7 @@ impl Replica {
             self.takeover.end();
             self.requests.send_all(now.moment);
             self.questions.ask_again();
-            self.next_report = now.moment;
+            self.dead.begin_again(now.moment);
         }
         self.outputs.push_back(Output::Role { role, term, leader });
     }
@@ -72,7 +72,7 @@ impl Replica {
                 self.members_changed();
                 self.applied_since_snapshot = 0;
                 self.snapshot_bytes = snapshot.data.len();
-                self.next_report = now.moment;
+                self.dead.begin_again(now.moment);
                 self.outputs.push_back(Output::Publish(Vec::new()));
             }
             Err(error) => self.stop_unreadable("snapshot", snapshot.index, &error),
@@ -153,12 +153,8 @@ impl Replica {
                 leading.clocks.applied(&self.ledger, event, now.moment);
             }
             match &event.kind {
-                // A session that was opened by a process that is dead by now.
-                EventKind::SessionOpened { session, .. }
-                    if self.dead.contains_key(&session.process) =>
-                {
-                    self.next_report = now.moment;
-                }
+                // Perhaps by a process that is dead by now.
+                EventKind::SessionOpened { session, .. } => self.dead.opened(session.process),
                 EventKind::MemberRemoved { id, name } if *id == self.config.id => {
                     let why = format!(
                         "{name} was removed from the cluster; its data directory is of no more \
