@@ -30,6 +30,8 @@ const SEEN_FIRST: &[(Mutant, u64)] = &[
     (Mutant::NeverRepeats, 5),
     (Mutant::DeathNamesCandidate, 22),
     (Mutant::TwoChangesAtOnce, 5),
+    (Mutant::ShortenedAtQuorumFirst, 118),
+    (Mutant::LengthenedAtHolderFirst, 58),
 ];
 
 /// Seeds that are tried when the recorded one shows nothing.
