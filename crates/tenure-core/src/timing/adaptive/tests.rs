@@ -1,4 +1,4 @@
-//! The rules of the length, one by one and at random.
+//! Bounds, monotony, bursts and calm, over random measurements.
 
 use alloc::{string::ToString, vec, vec::Vec};
 use core::time::Duration;
