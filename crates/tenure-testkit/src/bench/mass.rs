@@ -29,7 +29,7 @@ pub struct Mass {
 
 /// A store under test.
 #[derive(Debug)]
-pub struct Field {
+pub(super) struct Field {
     /// What it is called.
     pub store: String,
     /// Where it is.
@@ -110,7 +110,7 @@ impl Drop for Crowd {
 ///
 /// # Errors
 /// When the store cannot be used, or a process of the bench ends before its time.
-pub fn mass(field: &Field, mut progress: impl FnMut(&str)) -> io::Result<Held> {
+pub(super) fn mass(field: &Field, mut progress: impl FnMut(&str)) -> io::Result<Held> {
     let Mass { elections, sessions, ttl } = field.mass;
     let count = f64::from(elections);
     let before = cpu(&field.servers)?;
@@ -211,7 +211,7 @@ fn resident(servers: &[Pid]) -> io::Result<Vec<f64>> {
 ///
 /// # Errors
 /// When the store cannot be used, or refuses.
-pub async fn hold(url: &str, mass: Mass, name: &str, mut say: impl FnMut(&str)) -> io::Result<()> {
+pub(super) async fn hold(url: &str, mass: Mass, name: &str, mut say: impl FnMut(&str)) -> io::Result<()> {
     let mut joining = JoinSet::new();
     for session in 0..mass.sessions {
         let (url, name) = (url.to_owned(), format!("{name}-{session}"));

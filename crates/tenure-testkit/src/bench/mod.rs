@@ -6,6 +6,7 @@
 
 mod contestant;
 mod fanout;
+mod ground;
 mod load;
 mod mass;
 mod peers;
@@ -20,8 +21,9 @@ use crate::{PATIENCE, candidate::Candidate};
 
 pub use contestant::{Contestant, Kind};
 pub use fanout::{STORES, Told, fanout};
+pub use ground::{held_by, holder, nodes};
 pub use load::{Load, Work, load};
-pub use mass::{Field, Held, Mass, hold, mass};
+pub use mass::{Held, Mass};
 pub use peers::Peers;
 pub use report::{Report, Row};
 pub use steady::{Meter, Steady, steady};
