@@ -15,6 +15,7 @@
 extern crate alloc;
 
 pub mod backend;
+mod by_name;
 pub mod candidate;
 mod identity;
 pub mod ledger;
@@ -25,6 +26,7 @@ mod time;
 pub mod timing;
 mod view;
 
+pub use by_name::ByName;
 pub use identity::{ClusterId, Incarnation, NodeId, RequestId, SessionId};
 pub use name::{CandidateId, ElectionName, NameError, NodeName, Value, Zone};
 pub use number::{Revision, Token};

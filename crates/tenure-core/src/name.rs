@@ -1,8 +1,12 @@
 //! Names that people choose: checked once, at construction.
 
+mod text;
+
 use alloc::{borrow::ToOwned, string::String};
 use core::fmt;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use text::Text;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,19 +46,25 @@ fn check(what: &'static str, name: &str, max: usize) -> Result<(), NameError> {
     if name.len() > max {
         return Err(NameError::TooLong { what, length: name.len(), max });
     }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
-    match name.chars().find(|&c| !allowed(c)) {
-        Some(character) => Err(NameError::Character { what, name: name.to_owned(), character }),
-        None => Ok(()),
+    let allowed = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'/' | b'@' | b'-')
+    };
+    if name.bytes().all(allowed) {
+        return Ok(());
     }
+    let refused = name.chars().find(|c| !u8::try_from(*c).is_ok_and(allowed));
+    let character = refused.unwrap_or_default();
+    Err(NameError::Character { what, name: name.to_owned(), character })
 }
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $max:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        ///
+        /// A clone shares the text.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $type(Text);
 
         impl $type {
             /// Longest name allowed, in bytes.
@@ -66,15 +76,19 @@ macro_rules! name {
             /// [`NameError`] when the name is empty, too long, or holds a character other than
             /// ASCII letters, digits and `. _ : / @ -`.
             pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
-                let name = name.into();
-                check($what, &name, $max)?;
-                Ok(Self(name))
+                name.into().parse()
             }
 
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text::deserialize(deserializer)
             }
         }
 
@@ -88,25 +102,26 @@ macro_rules! name {
         impl core::str::FromStr for $type {
             type Err = NameError;
             fn from_str(name: &str) -> Result<Self, NameError> {
-                Self::new(name)
+                check($what, name, $max)?;
+                Ok(Self(Text::from(name)))
             }
         }
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0
+                name.as_str().to_owned()
             }
         }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
+                f.pad(self.as_str())
             }
         }
 
         impl fmt::Debug for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                fmt::Debug::fmt(self.as_str(), f)
             }
         }
     };
@@ -140,10 +155,10 @@ name!(
 );
 
 /// What a leader tells observers about itself, for example `10.0.0.2:8080`: text of at most
-/// 4096 bytes without control characters.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Value(String);
+/// 4096 bytes without control characters. A clone shares the text.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Value(Text);
 
 impl Value {
     /// Longest value allowed, in bytes.
@@ -154,24 +169,19 @@ impl Value {
     /// # Errors
     /// [`NameError`] when the value is too long or holds a control character.
     pub fn new(value: impl Into<String>) -> Result<Self, NameError> {
-        let value = value.into();
-        if value.len() > Self::MAX_BYTES {
-            return Err(NameError::TooLong {
-                what: "value",
-                length: value.len(),
-                max: Self::MAX_BYTES,
-            });
-        }
-        match value.chars().find(|c| c.is_control()) {
-            Some(character) => Err(NameError::Character { what: "value", name: value, character }),
-            None => Ok(Self(value)),
-        }
+        value.into().parse()
     }
 
     /// The value as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
     }
 }
 
@@ -185,25 +195,34 @@ impl TryFrom<String> for Value {
 impl core::str::FromStr for Value {
     type Err = NameError;
     fn from_str(value: &str) -> Result<Self, NameError> {
-        Self::new(value)
+        let (what, length, max) = ("value", value.len(), Self::MAX_BYTES);
+        if length > max {
+            return Err(NameError::TooLong { what, length, max });
+        }
+        match value.chars().find(|c| c.is_control()) {
+            Some(character) => {
+                Err(NameError::Character { what, name: value.to_owned(), character })
+            }
+            None => Ok(Self(Text::from(value))),
+        }
     }
 }
 
 impl From<Value> for String {
     fn from(value: Value) -> String {
-        value.0
+        value.as_str().to_owned()
     }
 }
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.as_str())
     }
 }
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

@@ -48,7 +48,7 @@ impl Clocks {
         for (id, session) in ledger.sessions() {
             clocks.open(id, session.ttl(), now);
         }
-        for (name, election) in ledger.elections("") {
+        for (name, election) in ledger.all_elections().iter() {
             if let Some(tenure) = election.tenure().filter(|tenure| tenure.revoked.is_some()) {
                 clocks.revoke(ledger, name, tenure.session, tenure.token, now);
             }

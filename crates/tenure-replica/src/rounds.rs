@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use core::time::Duration;
 use tenure_core::{Moment, NodeId, SessionId};
 
 /// A question of one node.
@@ -45,7 +46,7 @@ impl Rounds {
     pub(crate) fn begin(
         &mut self,
         now: Moment,
-        patience: core::time::Duration,
+        patience: Duration,
         heartbeat_is_due: bool,
     ) -> Option<u64> {
         let blocked =
@@ -85,7 +86,9 @@ pub(crate) struct Waiter {
 
 #[derive(Debug)]
 struct Batch {
-    sent: Moment,
+    began: Moment,
+    /// When it is sent once more, unless it is confirmed, and the pause before the time after.
+    again: (Moment, Duration),
     waiters: Vec<(Moment, Waiter, Vec<SessionId>)>,
     /// Set when confirmed: what to apply first, and which sessions are gone.
     confirmed: Option<(u64, Vec<SessionId>)>,
@@ -113,13 +116,15 @@ impl Questions {
 
     /// The next question to send: about the present first, then renewals, each unless one of its
     /// kind is under way that is younger than `patience`. They do not wait for each other, since
-    /// the Raft leader lets renewals wait for a heartbeat. What has been under way for longer is
-    /// taken for lost and asked again: the answer then proves more than was wanted, never less,
-    /// because the confirmation comes later than the question.
+    /// the Raft leader lets renewals wait for a heartbeat.
+    ///
+    /// What has been under way for longer may be lost, and is sent again, later and later, under
+    /// its old number: an answer that is slow because there is much to do counts when it comes.
+    /// Whichever of the copies it answers, the Raft leader got it after it was asked.
     pub(crate) fn next(
         &mut self,
         now: Moment,
-        patience: core::time::Duration,
+        patience: Duration,
     ) -> Option<(u64, Vec<SessionId>)> {
         [false, true].into_iter().find_map(|renews| self.next_of(renews, now, patience))
     }
@@ -128,13 +133,17 @@ impl Questions {
         &mut self,
         renews: bool,
         now: Moment,
-        patience: core::time::Duration,
+        patience: Duration,
     ) -> Option<(u64, Vec<SessionId>)> {
-        let of_kind = |batch: &Batch| batch.renews() == renews;
-        if self.under_way.values().any(|batch| of_kind(batch) && batch.waits(now, patience)) {
+        let mut waiting = self.under_way.iter_mut().filter(|(_, batch)| batch.waits(renews));
+        if let Some((&number, batch)) = waiting.find(|(_, batch)| batch.again.0 <= now) {
+            let pause = batch.again.1;
+            batch.again = (now + pause, pause * 2);
+            return Some((number, batch.sessions()));
+        }
+        if self.newest(renews).is_some_and(|began| now.since(began) < patience) {
             return None;
         }
-        self.take_back(of_kind);
         let kind =
             |(_, _, sessions): &mut (Moment, Waiter, Vec<SessionId>)| sessions.is_empty() != renews;
         let waiters: Vec<_> = self.gathering.extract_if(.., kind).collect();
@@ -142,17 +151,28 @@ impl Questions {
             return None;
         }
         self.next += 1;
-        let mut sessions: Vec<_> = waiters.iter().flat_map(|(_, _, s)| s.iter().copied()).collect();
-        sessions.sort_unstable();
-        sessions.dedup();
-        self.under_way.insert(self.next, Batch { sent: now, waiters, confirmed: None });
+        let again = (now + patience, patience * 2);
+        let batch = Batch { began: now, again, waiters, confirmed: None };
+        let sessions = batch.sessions();
+        self.under_way.insert(self.next, batch);
         Some((self.next, sessions))
     }
 
-    /// When a question that is under way is taken for lost.
-    pub(crate) fn next_deadline(&self, patience: core::time::Duration) -> Option<Moment> {
+    /// When the youngest of a kind that waits for its answer was asked.
+    fn newest(&self, renews: bool) -> Option<Moment> {
+        let waiting = self.under_way.values().filter(|batch| batch.waits(renews));
+        waiting.map(|batch| batch.began).max()
+    }
+
+    /// When [`Questions::next`] has something to send that it had not before.
+    pub(crate) fn next_deadline(&self, patience: Duration) -> Option<Moment> {
         let waits = self.under_way.values().filter(|batch| batch.confirmed.is_none());
-        waits.map(|batch| batch.sent + patience).min()
+        let again = waits.map(|batch| batch.again.0).min();
+        let next = |renews: bool| {
+            let gathers = self.gathering.iter().any(|(_, _, it)| it.is_empty() != renews);
+            self.newest(renews).filter(|_| gathers).map(|began| began + patience)
+        };
+        [again, next(false), next(true)].into_iter().flatten().min()
     }
 
     /// The Raft leader has answered.
@@ -180,7 +200,7 @@ impl Questions {
     }
 
     /// Forgets what was asked longer than `patience` ago: those get no answer.
-    pub(crate) fn give_up(&mut self, now: Moment, patience: core::time::Duration) -> Vec<Waiter> {
+    pub(crate) fn give_up(&mut self, now: Moment, patience: Duration) -> Vec<Waiter> {
         let mut lost = Vec::new();
         let mut keep = |(asked, waiter, _): &(Moment, Waiter, Vec<SessionId>)| {
             let keep = now.since(*asked) < patience;
@@ -197,33 +217,33 @@ impl Questions {
         lost
     }
 
-    /// What is under way is asked again: there is a new Raft leader, or it was lost.
+    /// What is under way is asked again: there is a new Raft leader.
     pub(crate) fn ask_again(&mut self) {
-        self.take_back(|_| true);
-    }
-
-    fn take_back(&mut self, lost: impl Fn(&Batch) -> bool) {
-        let lost = |_: &u64, batch: &mut Batch| batch.confirmed.is_none() && lost(batch);
-        let lost = self.under_way.extract_if(.., lost);
+        let lost = self.under_way.extract_if(.., |_, batch| batch.confirmed.is_none());
         self.gathering.extend(lost.flat_map(|(_, batch)| batch.waiters));
     }
 }
 
 impl Batch {
-    /// Whether it renews sessions, or asks about the present.
-    fn renews(&self) -> bool {
-        self.waiters.iter().any(|(_, _, sessions)| !sessions.is_empty())
+    /// Whether it has no answer, and renews sessions, or asks about the present.
+    fn waits(&self, renews: bool) -> bool {
+        let renewal = self.waiters.iter().any(|(_, _, sessions)| !sessions.is_empty());
+        self.confirmed.is_none() && renewal == renews
     }
 
-    fn waits(&self, now: Moment, patience: core::time::Duration) -> bool {
-        self.confirmed.is_none() && now.since(self.sent) < patience
+    /// Each session once.
+    fn sessions(&self) -> Vec<SessionId> {
+        let mut sessions: Vec<_> =
+            self.waiters.iter().flat_map(|(_, _, sessions)| sessions.iter().copied()).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
     use tenure_core::Incarnation;
 
     const PATIENCE: Duration = Duration::from_millis(10);
@@ -262,10 +282,33 @@ mod tests {
         // Alone, so that the Raft leader sees that it is in a hurry.
         assert_eq!(questions.next(now, PATIENCE), Some((2, Vec::new())));
         assert_eq!(questions.next(now, PATIENCE), None);
-        // Both are lost: each is asked again with its own kind.
+        // Both may be lost: each is asked again under its number, and what gathered goes as well.
         let now = now + PATIENCE;
-        assert_eq!(questions.next(now, PATIENCE), Some((3, Vec::new())));
-        assert_eq!(questions.next(now, PATIENCE), Some((4, renewed)));
+        assert_eq!(questions.next(now, PATIENCE), Some((2, Vec::new())));
+        assert_eq!(questions.next(now, PATIENCE), Some((1, renewed.clone())));
+        assert_eq!(questions.next(now, PATIENCE), Some((3, renewed)));
         assert_eq!(questions.next(now, PATIENCE), None);
+    }
+
+    #[test]
+    fn an_answer_that_takes_longer_than_the_patience_counts_when_it_comes() {
+        let (mut questions, mut now) = (Questions::default(), Moment::from_nanos(1));
+        let waiter = Waiter { client: 1, number: 1 };
+        questions.ask(waiter, question(1).sessions, now);
+        let (number, sessions) = questions.next(now, PATIENCE).expect("it is sent");
+        // As long as it has no answer it is sent again, each time after a longer pause.
+        for pause in [1, 2, 4] {
+            let due = now + PATIENCE * pause;
+            assert_eq!(questions.next_deadline(PATIENCE), Some(due));
+            assert_eq!(questions.next(due, PATIENCE), Some((number, sessions.clone())));
+            assert_eq!(questions.next(due, PATIENCE), None);
+            now = due;
+        }
+        questions.confirmed(number, 5, Vec::new());
+        assert_eq!(questions.ready(4), []);
+        assert_eq!(questions.ready(5), [Confirmation { waiter, gone: Vec::new() }]);
+        // The answers to its copies are for nobody.
+        questions.confirmed(number, 6, Vec::new());
+        assert_eq!(questions.ready(6), []);
     }
 }

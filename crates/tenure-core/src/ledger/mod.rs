@@ -37,7 +37,7 @@ pub use member::{Member, MemberChange, Members, Role};
 pub use outcome::{Outcome, Refusal};
 pub use session::Session;
 
-use crate::{ElectionName, Incarnation, RequestId, Revision, SessionId, View, WallTime};
+use crate::{ByName, ElectionName, Incarnation, RequestId, Revision, SessionId, View, WallTime};
 use answered::Answered;
 use session::Retired;
 
@@ -70,7 +70,7 @@ pub struct Ledger {
     sessions: BTreeMap<SessionId, Session>,
     /// Sessions that were closed lately.
     retired: Retired,
-    elections: BTreeMap<ElectionName, Election>,
+    elections: ByName<Election>,
     /// Elections without a candidate, by the revision since which they have none.
     idle: BTreeSet<(Revision, ElectionName)>,
     /// Highest revision of any election that was forgotten, so that no view goes back.
@@ -136,7 +136,13 @@ impl Ledger {
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a ElectionName, &'a Election)> {
-        self.elections.iter().filter(move |(name, _)| name.as_str().starts_with(prefix))
+        self.elections.sorted(prefix).into_iter()
+    }
+
+    /// All elections, in no order that means anything; there may be very many.
+    #[must_use]
+    pub fn all_elections(&self) -> &ByName<Election> {
+        &self.elections
     }
 
     /// One session, when it is open.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tenure_core::ElectionName;
+use tenure_core::{ByName, ElectionName};
 
 /// Why a client follows an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,14 +24,14 @@ struct Followed {
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     clients: BTreeMap<u64, Followed>,
-    followers: BTreeMap<ElectionName, BTreeMap<u64, Interest>>,
+    followers: ByName<BTreeMap<u64, Interest>>,
     /// Clients that follow at least one prefix.
     by_prefix: BTreeSet<u64>,
 }
 
 impl Subscriptions {
     pub(super) fn follow(&mut self, client: u64, election: ElectionName, interest: Interest) {
-        let followers = self.followers.entry(election.clone()).or_default();
+        let followers = self.followers.get_or_default(&election);
         let known = followers.entry(client).or_insert(interest);
         *known = interest.max(*known);
         self.clients.entry(client).or_default().elections.insert(election);

@@ -278,9 +278,10 @@ impl Consensus {
 
     /// The state machine's state as of [`Consensus::applied`]. It is kept for followers
     /// that are far behind, comes out of `ready` to be persisted, and lets the log before it be
-    /// cut but for a short tail. Returns the snapshot's index, or none when the log cannot take
-    /// one now (nothing new is applied, or a snapshot from the leader is still being written).
-    pub(crate) fn offer_snapshot(&mut self, data: Vec<u8>) -> Option<u64> {
+    /// cut but for a tail: of `log_tail` entries, or of `tail_bytes` where that is more. Returns the
+    /// snapshot's index, or none when the log cannot take one now (nothing new is applied, or a
+    /// snapshot from the leader is still being written).
+    pub(crate) fn offer_snapshot(&mut self, data: Vec<u8>, tail_bytes: usize) -> Option<u64> {
         let index = self.node.raft.raft_log.applied;
         let store = self.node.store();
         let wanted = store.wants_snapshot();
@@ -290,7 +291,7 @@ impl Consensus {
         }
         let term = store.term(index).ok()?;
         let snapshot = Snapshot { index, term, membership: self.membership(), data };
-        let compact_to = index.saturating_sub(self.log_tail);
+        let compact_to = store.before_tail(index, self.log_tail, tail_bytes);
         let first = store.first_index().unwrap_or(0);
         let cut = (compact_to >= first).then_some(compact_to);
         self.made = Some((snapshot.clone(), cut));

@@ -118,6 +118,25 @@ impl Store {
         self.wanted.set(false);
     }
 
+    /// Index of the last entry before the tail that ends at `index`: at least so many entries, and
+    /// more while all of them together have no more than so many bytes.
+    pub(super) fn before_tail(&self, index: u64, entries: u64, bytes: usize) -> u64 {
+        let mut first = index.saturating_sub(entries);
+        if first <= self.base.0 {
+            return first;
+        }
+        let mut kept: usize =
+            self.entries.range(self.position(first + 1)..=self.position(index)).map(size).sum();
+        while first > self.base.0 {
+            kept += self.entries.get(self.position(first)).map_or(0, size);
+            if kept > bytes {
+                break;
+            }
+            first -= 1;
+        }
+        first
+    }
+
     /// Takes a snapshot made here at an applied index and drops entries up to `compact_to`.
     pub(super) fn compact(&mut self, snapshot: eraftpb::Snapshot, compact_to: u64) {
         self.snapshot = snapshot;
@@ -201,5 +220,34 @@ impl Storage for Store {
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }
         Ok(self.snapshot.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_as_long_as_asked_in_entries_and_longer_when_that_is_little() {
+        let mut store = Store::restore(Restored::default()).expect("an empty disk");
+        let entry = |index| eraftpb::Entry {
+            index,
+            term: 1,
+            data: vec![0; 10].into(),
+            ..eraftpb::Entry::default()
+        };
+        let entries: Vec<_> = (1..=100).map(entry).collect();
+        store.append(&entries);
+        assert_eq!(store.before_tail(90, 20, 0), 70);
+        assert_eq!(store.before_tail(90, 20, 209), 70);
+        assert_eq!(store.before_tail(90, 20, 210), 69);
+        assert_eq!(store.before_tail(90, 20, 350), 55);
+        assert_eq!(store.before_tail(90, 20, 1 << 20), 0);
+        assert_eq!(store.before_tail(90, 200, 0), 0);
+        let mut snapshot = eraftpb::Snapshot::default();
+        snapshot.mut_metadata().index = 90;
+        store.compact(snapshot, 70);
+        assert_eq!((store.before_tail(95, 20, 350), store.before_tail(95, 40, 0)), (70, 55));
+        assert_eq!(store.first_index(), Ok(71));
     }
 }

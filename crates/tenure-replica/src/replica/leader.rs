@@ -73,7 +73,7 @@ impl Replica {
         };
         // Sessions that run out together, as after a restart of everything: those that only
         // wait go first, so that no election passes from one of the dead to the next.
-        due.sort_by_key(|command| self.ends_a_tenure(command));
+        due.sort_by_cached_key(|command| self.ends_a_tenure(command));
         for command in due {
             self.propose_or_retry(command, now);
         }

@@ -211,7 +211,12 @@ fn resident(servers: &[Pid]) -> io::Result<Vec<f64>> {
 ///
 /// # Errors
 /// When the store cannot be used, or refuses.
-pub(super) async fn hold(url: &str, mass: Mass, name: &str, mut say: impl FnMut(&str)) -> io::Result<()> {
+pub(super) async fn hold(
+    url: &str,
+    mass: Mass,
+    name: &str,
+    mut say: impl FnMut(&str),
+) -> io::Result<()> {
     let mut joining = JoinSet::new();
     for session in 0..mass.sessions {
         let (url, name) = (url.to_owned(), format!("{name}-{session}"));

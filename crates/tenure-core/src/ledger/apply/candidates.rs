@@ -22,7 +22,7 @@ impl Step<'_> {
         }
         self.make_room(&name)?;
         self.replace_older(session, &name, &id)?;
-        let election = self.ledger.elections.entry(name.clone()).or_default();
+        let election = self.ledger.elections.get_or_default(&name);
         if let Some(same) = election.candidate_named(&id).filter(|same| same.session != session) {
             return Err(Refusal::DuplicateCandidate { candidate: id, holder: same.session });
         }
@@ -132,7 +132,7 @@ impl Step<'_> {
     // Keeping the number of elections bounded
 
     pub(super) fn make_room(&mut self, name: &ElectionName) -> Result<(), Refusal> {
-        if self.ledger.elections.contains_key(name) || self.ledger.elections.len() < MAX_ELECTIONS {
+        if self.ledger.elections.contains(name) || self.ledger.elections.len() < MAX_ELECTIONS {
             return Ok(());
         }
         let (_, oldest) =

@@ -327,7 +327,7 @@ impl Driver {
             status: self.replica.status(clock::moment()),
             revision: ledger.revision(),
             sessions: ledger.sessions().count() as u64,
-            elections: ledger.elections("").count() as u64,
+            elections: ledger.all_elections().len() as u64,
             at: clock::wall(),
             refused: self.transport.refusals().counts(),
         }

@@ -171,7 +171,7 @@ impl Shell {
             Op::Barrier => _ = self.node.read_barrier(7),
             Op::Persist(but) => self.persist(but),
             Op::Apply => self.node.applied_to(self.applied),
-            Op::Snapshot => _ = self.node.offer_snapshot(vec![3; 16]),
+            Op::Snapshot => _ = self.node.offer_snapshot(vec![3; 16], 48),
             Op::Report(peer) => self.node.report_unreachable(id(peer)),
         }
     }

@@ -144,7 +144,7 @@ impl Net {
             let Some(ready) = consensus.ready() else {
                 let due = at.applied - at.snapshot_at >= self.shape.snapshot_every;
                 if (due || consensus.wants_snapshot())
-                    && let Some(index) = consensus.offer_snapshot(encode_state(at.state))
+                    && let Some(index) = consensus.offer_snapshot(encode_state(at.state), 256)
                 {
                     at.snapshot_at = index;
                     continue;
