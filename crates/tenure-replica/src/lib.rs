@@ -15,6 +15,7 @@ mod frame;
 mod log;
 mod mesh;
 mod proposal;
+mod pulse;
 mod raft;
 mod replica;
 mod requests;

@@ -51,6 +51,10 @@ struct Row {
     version: u64,
     /// The voters it has heard on their direct links within the dark time, sorted.
     hears: Vec<NodeId>,
+    /// The silence of the Raft leader that it puts up with, in microseconds: the lengths that
+    /// follow what is measured must fit together. None when it does not adapt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patience_us: Option<u32>,
 }
 
 /// All rows that the sender knows, shared by the pings that carry them to everybody. Opaque to
@@ -94,6 +98,7 @@ pub(crate) enum Route {
 struct Known {
     version: u64,
     hears: Vec<NodeId>,
+    patience_us: Option<u32>,
     /// When the version last moved, by this node's clock.
     moved: Moment,
 }
@@ -124,6 +129,7 @@ pub(crate) struct Mesh {
     peers: Vec<Peer>,
     voter: bool,
     version: u64,
+    patience_us: Option<u32>,
     /// What the last ping said.
     told: Vec<NodeId>,
     last_ping: Option<Moment>,
@@ -147,6 +153,7 @@ impl Mesh {
             peers: Vec::new(),
             voter: false,
             version: 0,
+            patience_us: None,
             told: Vec::new(),
             last_ping: None,
             hurry: false,
@@ -182,6 +189,18 @@ impl Mesh {
             }
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
+    }
+
+    /// The silence of the Raft leader that this node puts up with; the others are told soon.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        let patience = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+        self.hurry |= self.patience_us.replace(patience) != Some(patience);
+    }
+
+    /// What another voter told lately about the same.
+    pub(crate) fn patience_of(&self, node: NodeId, now: Moment) -> Option<Duration> {
+        let row = self.fresh(node, now)?;
+        row.patience_us.map(|it| Duration::from_micros(it.into()))
     }
 
     fn peer(&self, id: NodeId) -> Option<&Peer> {
@@ -236,7 +255,8 @@ impl Mesh {
         let mut hears: Vec<NodeId> = row.hears.iter().copied().filter(known).collect();
         hears.sort_unstable();
         hears.dedup();
-        let row = Known { version: row.version, hears, moved: now };
+        let Row { version, patience_us, .. } = *row;
+        let row = Known { version, hears, patience_us, moved: now };
         let before = self.peers[at].row.replace(row);
         let changed = before.is_some_and(|before| {
             self.peers[at].row.as_ref().is_some_and(|row| row.hears != before.hears)
@@ -261,10 +281,12 @@ impl Mesh {
         self.last_ping = Some(now);
         self.hurry = false;
         let mut rows = Vec::with_capacity(self.peers.len() + 1);
-        rows.push(Row { node: self.me, version: self.version, hears });
+        let (version, patience_us) = (self.version, self.patience_us);
+        rows.push(Row { node: self.me, version, hears, patience_us });
         rows.extend(self.peers.iter().filter_map(|peer| {
-            let Known { version, hears, .. } = peer.row.as_ref()?;
-            Some(Row { node: peer.id, version: *version, hears: hears.clone() })
+            let Known { version, hears, patience_us, .. } = peer.row.as_ref()?;
+            let (version, patience_us) = (*version, *patience_us);
+            Some(Row { node: peer.id, version, hears: hears.clone(), patience_us })
         }));
         let rows = Rows(Arc::new(rows));
         let mut pings = Vec::with_capacity(self.peers.len());

@@ -3,6 +3,7 @@
 mod apply;
 mod config;
 mod leader;
+mod pacing;
 mod peers;
 mod shown;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::{
     contact::Contact,
     dead::Dead,
     mesh::Mesh,
+    pulse::Pulse,
     raft::{Consensus, ConsensusConfig, ConsensusError, Founding, Standing},
     requests::Requests,
     rounds::{Questions, Waiter},
@@ -182,6 +184,7 @@ pub struct Replica {
     voters: Vec<NodeId>,
     mesh: Mesh,
     contact: Contact,
+    pulse: Pulse,
     takeover: Takeover,
     requests: Requests,
     questions: Questions,
@@ -247,6 +250,11 @@ impl Replica {
             to_apply: VecDeque::new(),
             voters: Vec::new(),
             contact: Contact::default(),
+            pulse: Pulse::new(
+                config.election_timeout,
+                config.heartbeat,
+                config.election_timeout_least,
+            ),
             takeover: Takeover::default(),
             requests: Requests::default(),
             questions: Questions::default(),
@@ -307,7 +315,7 @@ impl Replica {
             return Moment::default();
         }
         let ticks = u32::try_from(self.consensus.ticks_until_action()).unwrap_or(u32::MAX);
-        let tick = self.next_tick + self.config.tick() * ticks.saturating_sub(1);
+        let tick = self.next_tick + self.tick() * ticks.saturating_sub(1);
         // What is for the Raft leader waits, without a deadline, until there is one.
         let for_leader = self.leader().map(|_| {
             let report = self.dead.next_deadline();
@@ -375,19 +383,29 @@ impl Replica {
     // Time and effects
 
     fn pass_time(&mut self, now: Now) {
-        let tick = self.config.tick();
         if self.has_slept(now.moment) {
+            self.pulse.woke_late(now.moment.since(self.next_tick.max(self.next_deadline())));
             // What others sent meanwhile is still unread, so the silence proves nothing: let one
             // tick pass and read first.
             self.next_tick = now.moment;
+            self.pulse.begin_again();
         }
         while self.next_tick <= now.moment {
-            self.next_tick = self.next_tick + tick;
-            if self.consensus.ticks_until_action() == 1 {
+            let acts = self.consensus.ticks_until_action() == 1;
+            let planned = self.next_tick;
+            self.next_tick = planned + self.tick();
+            if acts {
                 self.begin_round(now, true);
+                if self.leading.is_some() {
+                    self.pulse.woke_late(now.moment.since(planned));
+                }
             }
             self.consensus.tick();
+            if acts {
+                self.note_silence(now.moment);
+            }
         }
+        self.follow_pulse(now);
         for (to, rows) in self.mesh.pings_due(now.moment) {
             let frame = self.frame(to, PeerBody::Ping(rows), now);
             self.outputs.push_back(Output::Send { to, frame });
@@ -407,7 +425,7 @@ impl Replica {
     /// before its time-out, which is longer than the shortest one: what counts is how late it
     /// wakes.
     fn has_slept(&self, now: Moment) -> bool {
-        let limit = self.config.election_timeout;
+        let limit = self.pulse.timeout();
         let late = |wakes_at: Moment| now.since(wakes_at) > limit;
         late(self.next_tick) && late(self.next_tick.max(self.next_deadline()))
     }

@@ -42,17 +42,19 @@ impl Rounds {
     ///
     /// Renewals can wait for the next heartbeat, since holders count from when they asked: then
     /// the round is that heartbeat, and costs no message of its own. Questions about the present
-    /// do not wait, and neither do leases that a heartbeat is a large part of.
+    /// do not wait, and neither do leases that a heartbeat is a large part of. Whoever `measures`
+    /// wants a round with every heartbeat, whether somebody asks or not.
     pub(crate) fn begin(
         &mut self,
         now: Moment,
         patience: Duration,
         heartbeat_is_due: bool,
+        measures: bool,
     ) -> Option<u64> {
         let blocked =
             self.under_way.values().next_back().is_some_and(|(at, _)| now.since(*at) < patience);
         let wanted = match heartbeat_is_due {
-            true => !self.waiting.is_empty(),
+            true => measures || !self.waiting.is_empty(),
             false => self.hurry,
         };
         if !wanted || blocked {
@@ -66,6 +68,11 @@ impl Rounds {
     pub(crate) fn began(&mut self, round: u64, now: Moment) {
         self.hurry = false;
         self.under_way.insert(round, (now, std::mem::take(&mut self.waiting)));
+    }
+
+    /// When a round was begun that is under way.
+    pub(crate) fn begun_at(&self, round: u64) -> Option<Moment> {
+        self.under_way.get(&round).map(|(at, _)| *at)
     }
 
     /// A quorum has confirmed: these questions are answered.
@@ -258,14 +265,14 @@ mod tests {
     fn renewals_wait_for_a_heartbeat_and_questions_about_the_present_do_not() {
         let (mut rounds, now) = (Rounds::default(), Moment::from_nanos(1));
         rounds.ask(question(1), false);
-        assert_eq!(rounds.begin(now, PATIENCE, false), None);
-        assert_eq!(rounds.begin(now, PATIENCE, true), Some(1));
+        assert_eq!(rounds.begin(now, PATIENCE, false, false), None);
+        assert_eq!(rounds.begin(now, PATIENCE, true, false), Some(1));
         rounds.began(1, now);
         rounds.ask(question(0), true);
         // The first is under way, and is taken for lost later.
-        assert_eq!(rounds.begin(now, PATIENCE, false), None);
+        assert_eq!(rounds.begin(now, PATIENCE, false, false), None);
         let now = now + PATIENCE;
-        assert_eq!(rounds.begin(now, PATIENCE, false), Some(2));
+        assert_eq!(rounds.begin(now, PATIENCE, false, false), Some(2));
         rounds.began(2, now);
         assert_eq!(rounds.confirmed(2).len(), 2);
     }

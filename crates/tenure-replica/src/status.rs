@@ -63,6 +63,12 @@ pub struct Status {
     pub last_index: u64,
     /// How long ago a quorum last stood behind what this node shows; none when never.
     pub contact_age: Option<Duration>,
+    /// The silence of the Raft leader that it puts up with now; none from an older node.
+    #[serde(default)]
+    pub election_timeout: Option<Duration>,
+    /// Time between two heartbeats of the Raft leader; other nodes do not say.
+    #[serde(default)]
+    pub heartbeat: Option<Duration>,
     /// The other nodes.
     pub peers: Vec<PeerStatus>,
 }

@@ -181,6 +181,8 @@ fn machine(view: &ClusterView) -> serde_json::Value {
         "applied": view.status.applied,
         "last_index": view.status.last_index,
         "contact_age_ms": view.status.contact_age.map(time::millis),
+        "election_timeout_ms": view.status.election_timeout.map(time::millis),
+        "heartbeat_ms": view.status.heartbeat.map(time::millis),
         "revision": view.revision.get(),
         "sessions": view.sessions,
         "elections": view.elections,
@@ -244,10 +246,15 @@ fn person(view: &ClusterView, paint: Paint) -> String {
         false => &["node", "address", "role", "heard"],
     };
     let table = human::table(titles, &rows, paint);
+    let pulse = view.status.election_timeout.map(|timeout| {
+        let beat = view.status.heartbeat.map(|beat| format!(", heartbeat {}", time::span(beat)));
+        format!(", election timeout {}{}", time::span(timeout), beat.unwrap_or_default())
+    });
     let counts = format!(
-        "{}, {}",
+        "{}, {}{}",
         human::count(usize::try_from(view.elections).unwrap_or(usize::MAX), "election"),
         human::count(usize::try_from(view.sessions).unwrap_or(usize::MAX), "session"),
+        pulse.unwrap_or_default(),
     );
     let warning = warning(view).map(|why| format!("\n{}", paint.unsure(why))).unwrap_or_default();
     format!("{head}\n{table}\n{}{warning}", paint.dim(counts))

@@ -107,9 +107,10 @@ pub(crate) struct NodeArgs {
     /// election timeout]
     #[arg(long, value_name = "DUR", value_parser = args::some_time)]
     heartbeat: Option<Duration>,
-    /// Silence after which a node asks for votes [default: 500ms, less with a short ttl]
-    #[arg(long, value_name = "DUR", value_parser = args::some_time)]
-    election_timeout: Option<Duration>,
+    /// Silence after which a node asks for votes; two, like 50ms..500ms, let it and the heartbeat
+    /// follow what is measured [default: 500ms, less with a short ttl]
+    #[arg(long, value_name = "DUR[..DUR]", value_parser = args::span)]
+    election_timeout: Option<(Duration, Duration)>,
     /// Bound on how wrong clock rates may be; the same on all nodes
     #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = args::drift)]
     drift: Drift,
@@ -200,6 +201,7 @@ fn setup(args: NodeArgs) -> Outcome<Setup> {
         advertise,
         heartbeat: timing.heartbeat,
         election_timeout: timing.election_timeout,
+        election_timeout_least: timing.election_timeout_least,
         drift: args.drift,
         voters: usize::from(args.voters),
         replace_after: (!args.no_replace).then(|| args.replace_after.unwrap_or(REPLACE_AFTER)),
@@ -240,6 +242,8 @@ pub(crate) struct Timing {
     pub(crate) heartbeat: Duration,
     /// Silence after which votes are asked for.
     pub(crate) election_timeout: Duration,
+    /// Down to this it follows what is measured, and the heartbeat with it.
+    pub(crate) election_timeout_least: Option<Duration>,
 }
 
 impl Timing {
@@ -259,12 +263,12 @@ impl Timing {
     /// end everybody's tenure.
     pub(crate) fn choose(
         ttl: Ttl,
-        election_timeout: Option<Duration>,
+        election_timeout: Option<(Duration, Duration)>,
         heartbeat: Option<Duration>,
     ) -> Outcome<Self> {
         let lease = ttl.get();
         let usual = (lease / 4).clamp(Self::SHORTEST, Self::USUAL);
-        let timeout = election_timeout.unwrap_or(usual);
+        let (least, timeout) = election_timeout.unwrap_or((usual, usual));
         let beat = heartbeat.unwrap_or_else(|| round_down(timeout / Self::HEARTBEATS));
         if timeout < beat * 3 {
             return Err(Failure::usage(
@@ -274,6 +278,13 @@ impl Timing {
                      least three must fit"
                 ),
                 format!("--election-timeout {:?}, or a shorter --heartbeat", beat * 3),
+            ));
+        }
+        if least < timeout && least < Self::SHORTEST {
+            return Err(Failure::usage(
+                format!("an election timeout down to {least:?} is too short"),
+                "no machine is that calm: what wakes a little late would start an election",
+                format!("--election-timeout {:?}..{timeout:?}", Self::SHORTEST.min(timeout)),
             ));
         }
         if lease < timeout * Self::LEASE {
@@ -291,7 +302,8 @@ impl Timing {
                 ),
             ));
         }
-        Ok(Self { heartbeat: beat, election_timeout: timeout })
+        let election_timeout_least = (least < timeout).then_some(least);
+        Ok(Self { heartbeat: beat, election_timeout: timeout, election_timeout_least })
     }
 }
 
@@ -309,7 +321,25 @@ mod tests {
     }
 
     fn choose(ttl: u64, timeout: Option<u64>, beat: Option<u64>) -> Outcome<Timing> {
-        Timing::choose(Ttl::new(ms(ttl)).unwrap(), timeout.map(ms), beat.map(ms))
+        let timeout = timeout.map(|timeout| (ms(timeout), ms(timeout)));
+        Timing::choose(Ttl::new(ms(ttl)).unwrap(), timeout, beat.map(ms))
+    }
+
+    #[test]
+    fn two_timeouts_are_bounds_and_the_longer_one_is_what_a_lease_must_outlive() {
+        let choose = |ttl, least, most| {
+            Timing::choose(Ttl::new(ms(ttl)).unwrap(), Some((ms(least), ms(most))), None)
+        };
+        let timing = choose(5000, 50, 400).unwrap();
+        assert_eq!((timing.election_timeout, timing.heartbeat), (ms(400), ms(100)));
+        assert_eq!(timing.election_timeout_least, Some(ms(50)));
+        assert_eq!(choose(5000, 400, 400).unwrap().election_timeout_least, None);
+        assert!(choose(1000, 50, 400).is_err());
+        insta::assert_snapshot!(choose(5000, 5, 400).unwrap_err().human(false), @r"
+        error: an election timeout down to 5ms is too short
+          why: no machine is that calm: what wakes a little late would start an election
+          next: --election-timeout 20ms..400ms
+        ");
     }
 
     #[test]

@@ -137,6 +137,7 @@ impl Membership {
             advertise: Some(self.advertise.clone()),
             heartbeat: timing.heartbeat,
             election_timeout: timing.election_timeout,
+            election_timeout_least: timing.election_timeout_least,
             drift,
             voters: self.peers.len().clamp(1, 7),
             zone: self.zone.clone(),

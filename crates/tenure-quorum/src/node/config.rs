@@ -41,6 +41,9 @@ pub struct NodeConfig {
     /// A node that hears nothing for one to two of these asks for votes; a node that knows of
     /// no quorum for this long says that it does not know who leads.
     pub election_timeout: Duration,
+    /// Down to this the election timeout, and the heartbeat in proportion, follow what this node
+    /// measures. None keeps both as they are.
+    pub election_timeout_least: Option<Duration>,
     /// Bound on clock rates; the same on all nodes.
     pub drift: Drift,
     /// Learners that have caught up get a vote while there are fewer voters.
@@ -68,6 +71,7 @@ impl NodeConfig {
             start,
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(500),
+            election_timeout_least: None,
             drift: Drift::default(),
             voters: 5,
             replace_after: Some(Duration::from_secs(30)),

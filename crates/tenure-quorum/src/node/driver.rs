@@ -94,6 +94,7 @@ impl Driver {
         let settings = Config {
             heartbeat: config.heartbeat,
             election_timeout: config.election_timeout,
+            election_timeout_least: config.election_timeout_least,
             drift: config.drift,
             voters: config.voters,
             keepers: config.voters,

@@ -136,6 +136,13 @@ fn check(config: &NodeConfig) -> Result<(), NodeError> {
             config.election_timeout, config.heartbeat,
         )));
     }
+    if config.election_timeout_least.is_some_and(|least| least > config.election_timeout) {
+        let (least, most) = (config.election_timeout_least, config.election_timeout);
+        return Err(NodeError::Config(format!(
+            "an election timeout between {:?} and {most:?}: the first must not be the longer one",
+            least.unwrap_or_default(),
+        )));
+    }
     if let Start::Found { peers, .. } = &config.start {
         let mut names: Vec<_> = peers.iter().map(|(name, _)| name).collect();
         names.sort();

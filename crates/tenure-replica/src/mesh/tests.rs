@@ -218,7 +218,7 @@ fn damaged_rows_change_nothing() {
     net.run(500);
     let now = net.now;
     let mesh = net.meshes.get_mut(&id(1)).expect("known");
-    let row = |node, version| Row { node: id(node), version, hears: Vec::new() };
+    let row = |node, version| Row { node: id(node), version, hears: Vec::new(), patience_us: None };
     let ping = |rows| Rows(Arc::new(rows));
     mesh.on_ping(id(2), &ping(vec![row(1, u64::MAX), row(3, u64::MAX), row(7, 5)]), now);
     mesh.on_ping(id(8), &ping(vec![row(3, 1 << 40)]), now);

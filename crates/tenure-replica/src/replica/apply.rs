@@ -36,7 +36,12 @@ impl Replica {
         }
         self.to_apply.extend(ready.committed);
         if let Some(leading) = &mut self.leading {
-            leading.confirmed.extend(ready.barriers.iter().map(|b| (b.ctx, b.index)));
+            for barrier in &ready.barriers {
+                if let Some(begun) = leading.rounds.begun_at(barrier.ctx) {
+                    self.pulse.answered(now.moment.since(begun), now.moment);
+                }
+                leading.confirmed.push_back((barrier.ctx, barrier.index));
+            }
         }
     }
 

@@ -15,6 +15,9 @@ pub struct Config {
     /// A follower that hears nothing for one to two of these asks for votes. At least three
     /// heartbeats. Default 500 ms.
     pub election_timeout: Duration,
+    /// Down to this the election timeout, and the heartbeat in proportion, follow what is
+    /// measured. Default: both stay as they are.
+    pub election_timeout_least: Option<Duration>,
     /// Bound on clock rates.
     pub drift: Drift,
     /// How long a wish may wait for its outcome before it is reported as unknown. Default 5 s.
@@ -47,6 +50,7 @@ impl Config {
             directory,
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(500),
+            election_timeout_least: None,
             drift: Drift::default(),
             patience: Duration::from_secs(5),
             snapshot_every: 4096,
@@ -59,7 +63,7 @@ impl Config {
         }
     }
 
-    /// Length of the Raft library's tick: heartbeats and timeouts are multiples of it.
+    /// Length of the Raft library's tick, at most: heartbeats and timeouts are multiples of it.
     pub(super) fn tick(&self) -> Duration {
         (self.heartbeat / 5).max(Duration::from_millis(1))
     }

