@@ -51,8 +51,10 @@ pub(crate) struct Pulse {
 pub(crate) enum Part {
     /// It leads; the shortest time-out that another voter told, if any did.
     Leads(Option<Duration>),
-    /// It follows, or looks for a leader; the time-out that its leader told, if it did.
+    /// It follows; the time-out that its leader told, if it did.
     Follows(Option<Duration>),
+    /// Nobody leads, as far as it knows.
+    Seeks,
 }
 
 impl Pulse {
@@ -178,6 +180,8 @@ impl Pulse {
                 self.kept = own.max(leader.unwrap_or(self.longest)).min(self.longest);
                 self.served = self.kept;
             }
+            // There is nobody to wait longer for than before.
+            Part::Seeks => self.served = self.kept,
         }
     }
 }
@@ -270,6 +274,9 @@ mod tests {
         pulse.heard_leader(leader(), Some(20 * MS), at(9_999 * 5 + 65));
         pulse.settle(Part::Follows(Some(20 * MS)));
         assert!((240 * MS..310 * MS).contains(&pulse.timeout()), "{:?}", pulse.timeout());
+        let before = pulse.timeout();
+        pulse.settle(Part::Seeks);
+        assert_eq!(pulse.timeout(), before);
         // An older leader tells nothing: it may beat as slowly as any.
         pulse.settle(Part::Follows(None));
         assert_eq!(pulse.timeout(), 500 * MS);

@@ -21,7 +21,7 @@ impl Replica {
         let told = |id| self.mesh.patience_of(id, now.moment);
         let part = match self.leading {
             Some(_) => Part::Leads(self.voters.iter().filter_map(|id| told(*id)).min()),
-            None => Part::Follows(self.leader().and_then(told)),
+            None => self.leader().map_or(Part::Seeks, |leader| Part::Follows(told(leader))),
         };
         self.pulse.settle(part);
         self.mesh.set_patience(self.pulse.timeout());

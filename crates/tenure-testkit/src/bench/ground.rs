@@ -25,7 +25,7 @@ impl Mass {
     }
 }
 
-/// The process that [`mass`] starts from the running program once more: `hold URL ELECTIONS
+/// The process that the bench starts from the running program once more: `hold URL ELECTIONS
 /// SESSIONS TTL_MS NAME`. None when these words are for somebody else.
 pub fn holder(words: &[&str]) -> Option<io::Result<()>> {
     let ["hold", url, elections, sessions, ttl, name] = words else { return None };
@@ -46,11 +46,11 @@ fn holds(url: &str, mass: Mass, name: &str) -> io::Result<()> {
     runtime.block_on(hold(url, mass, name, say))
 }
 
-/// Runs [`mass`] on fresh servers of one of [`super::STORES`]. `tenure` is the program whose nodes
+/// Runs the bench on fresh servers of one of [`super::STORES`]. `tenure` is the program whose nodes
 /// are measured.
 ///
 /// # Errors
-/// As [`mass`], and when the servers do not start.
+/// When the servers do not start or cannot be used, or a process of the bench ends before its time.
 pub fn held_by(
     store: &str,
     tenure: &Path,
