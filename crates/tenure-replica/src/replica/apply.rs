@@ -139,6 +139,7 @@ impl Replica {
         let refused = matches!(applied.outcome, Outcome::Refused(_));
         self.consensus.apply_membership(raft_change.filter(|_| !refused));
         self.members_changed();
+        self.note_member();
         self.publish(applied.events, now);
         self.answer(request, &applied.outcome);
     }

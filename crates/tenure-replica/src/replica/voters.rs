@@ -36,6 +36,8 @@ pub(super) struct Voting {
     moves: u32,
     /// When it last tried to hand over because its own vote is to go.
     gave_way: Option<Moment>,
+    /// When all members were last looked at; none when one of them has changed since.
+    looked: Option<Moment>,
 }
 
 impl Voting {
@@ -48,6 +50,7 @@ impl Voting {
             uneven: None,
             moves: 0,
             gave_way: None,
+            looked: None,
         }
     }
 }
@@ -67,10 +70,27 @@ impl Replica {
     /// One step towards as many live voters as are wanted, where they are wanted. Whoever takes
     /// another one's place votes before that one gives its vote up or is removed, so the quorum
     /// never rests on fewer.
+    ///
+    /// It is asked after every input, and there may be a thousand members: while none changes and
+    /// no vote is missing, a look at them in each heartbeat is enough.
     pub(super) fn keep_voters(&mut self, now: Now) {
+        let Some(leading) = &mut self.leading else { return };
+        let voting = &mut leading.voting;
+        let recent = voting.looked.is_some_and(|at| now.moment.since(at) < self.config.heartbeat);
+        if recent && voting.short.is_none() {
+            return;
+        }
+        voting.looked = Some(now.moment);
         let change = self.retire(now).or_else(|| self.fill_up(now)).or_else(|| self.even_out(now));
         if let Some(change) = change {
             self.propose_member(None, now.wall, change, now);
+        }
+    }
+
+    /// A member has changed: all are looked at again.
+    pub(super) fn note_member(&mut self) {
+        if let Some(leading) = &mut self.leading {
+            leading.voting.looked = None;
         }
     }
 

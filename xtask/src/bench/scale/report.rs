@@ -39,6 +39,12 @@ impl Series {
         let under: f64 = logs.iter().map(|(a, _)| (a - x).powi(2)).sum();
         Some(over / under)
     }
+
+    /// The same for the last step alone: over a long series a fit hides a bend at its end.
+    fn last_slope(&self) -> Option<f64> {
+        let [.., (a, b), (c, d)] = *self.points else { return None };
+        Some((d.max(1e-6) / b.max(1e-6)).ln() / (c / a).ln())
+    }
 }
 
 /// An exponent in words; measured ones are never round.
@@ -99,7 +105,13 @@ impl Report {
         text += "node costs; last: the last live node shows the successor\n\nhow it grows (n^x):";
         for series in series(&self.sizes) {
             if let Some(slope) = series.slope() {
-                text += &format!("\n  {:<44} x = {slope:5.2}  {}", series.name, growth(slope));
+                let last = series.last_slope().unwrap_or(slope);
+                text += &format!(
+                    "\n  {:<44} x = {slope:5.2}  {:<18}  last step {last:5.2}  {}",
+                    series.name,
+                    growth(slope),
+                    growth(last)
+                );
             }
         }
         text += "\n";
@@ -171,8 +183,14 @@ impl Report {
         let slopes: Vec<_> = series(&self.sizes)
             .iter()
             .map(|series| {
-                let slope = series.slope();
-                json!({ "name": series.name, "exponent": slope, "growth": slope.map(growth) })
+                let (slope, last) = (series.slope(), series.last_slope());
+                json!({
+                    "name": series.name,
+                    "exponent": slope,
+                    "growth": slope.map(growth),
+                    "last_step": last,
+                    "last_growth": last.map(growth),
+                })
             })
             .collect();
         let goals: Vec<_> = self
