@@ -89,23 +89,19 @@ impl Pulse {
 
     /// Time between two heartbeats of this node when it leads.
     pub(crate) fn heartbeat(&self) -> Duration {
-        self.beat_of(self.served)
+        self.on_scale(self.heartbeat, self.served)
     }
 
     /// A length that is a part of the longest time-out, on the scale of what is in force.
     pub(crate) fn scaled(&self, length: Duration, leads: bool) -> Duration {
-        let now = if leads { self.served } else { self.kept };
-        if now == self.longest {
-            return length;
-        }
-        length.mul_f64(now.as_secs_f64() / self.longest.as_secs_f64())
+        self.on_scale(length, if leads { self.served } else { self.kept })
     }
 
-    fn beat_of(&self, timeout: Duration) -> Duration {
+    fn on_scale(&self, length: Duration, timeout: Duration) -> Duration {
         if timeout == self.longest {
-            return self.heartbeat;
+            return length;
         }
-        self.heartbeat.mul_f64(timeout.as_secs_f64() / self.longest.as_secs_f64())
+        length.mul_f64(timeout.as_secs_f64() / self.longest.as_secs_f64())
     }
 
     /// The Raft leader, which keeps this time-out, gave a sign of life.
@@ -115,7 +111,7 @@ impl Pulse {
         }
         let before = self.sign.replace((leader, now)).filter(|(who, _)| *who == leader);
         let (Some((_, before)), Some(keeps)) = (before, keeps) else { return };
-        let beat = self.beat_of(keeps);
+        let beat = self.on_scale(self.heartbeat, keeps);
         self.measured(now.since(before).saturating_sub(beat), beat, now);
     }
 

@@ -136,11 +136,11 @@ fn check(config: &NodeConfig) -> Result<(), NodeError> {
             config.election_timeout, config.heartbeat,
         )));
     }
-    if config.election_timeout_least.is_some_and(|least| least > config.election_timeout) {
-        let (least, most) = (config.election_timeout_least, config.election_timeout);
+    let longest = config.election_timeout;
+    if let Some(least) = config.election_timeout_least.filter(|least| *least > longest) {
         return Err(NodeError::Config(format!(
-            "an election timeout between {:?} and {most:?}: the first must not be the longer one",
-            least.unwrap_or_default(),
+            "an election timeout between {least:?} and {longest:?}: the first must not be the longer \
+             one"
         )));
     }
     if let Start::Found { peers, .. } = &config.start {

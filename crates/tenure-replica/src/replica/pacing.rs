@@ -1,7 +1,7 @@
 //! The pulse of the quorum at work: what is measured, what is told, what is in force.
 
 use core::time::Duration;
-use tenure_core::Moment;
+use tenure_core::{Moment, NodeId};
 
 use super::{Now, Replica};
 use crate::{RaftRole, pulse::Part, raft::Standing};
@@ -27,11 +27,11 @@ impl Replica {
         self.mesh.set_patience(self.pulse.timeout());
     }
 
-    /// A frame of the Raft leader came.
-    pub(super) fn note_sign(&mut self, now: Moment) {
-        if let Some(leader) = self.leader().filter(|_| self.pulse.adapts()) {
-            let keeps = self.mesh.patience_of(leader, now);
-            self.pulse.heard_leader(leader, keeps, now);
+    /// A message of the Raft library came: from its leader, a sign of life.
+    pub(super) fn note_sign(&mut self, from: NodeId, now: Moment) {
+        if self.pulse.adapts() && self.leader() == Some(from) {
+            let keeps = self.mesh.patience_of(from, now);
+            self.pulse.heard_leader(from, keeps, now);
         }
     }
 

@@ -29,8 +29,8 @@ impl Replica {
         if matches!(frame.body, PeerBody::Ping(_)) && (frame.relayed || frame.from != link) {
             return;
         }
-        if self.leader() == Some(frame.from) && matches!(frame.body, PeerBody::Raft(_)) {
-            self.note_sign(now.moment);
+        if matches!(frame.body, PeerBody::Raft(_)) {
+            self.note_sign(frame.from, now.moment);
         }
         self.on_body(frame.from, frame.body, now);
     }
