@@ -179,6 +179,12 @@ impl Mesh {
         self.present.remove(&peer);
     }
 
+    /// Whether a voter is connected and not silent.
+    pub(crate) fn is_here(&self, voter: NodeId, now: Moment) -> bool {
+        let lit = self.peer(voter).is_some_and(|peer| !self.is_dark(peer, now));
+        lit && self.present.contains(&voter)
+    }
+
     /// The present voters. Others are reached directly or not at all.
     pub(crate) fn set_voters(&mut self, voters: &[NodeId]) {
         self.voter = voters.contains(&self.me);

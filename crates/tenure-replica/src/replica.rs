@@ -2,6 +2,7 @@
 
 mod apply;
 mod config;
+mod hand_over;
 mod leader;
 mod pacing;
 mod peers;
@@ -31,6 +32,7 @@ use crate::{
     takeover::Takeover,
 };
 pub use config::Config;
+use hand_over::HandOver;
 use leader::Leading;
 
 /// The time, as the shell read it.
@@ -84,6 +86,9 @@ pub enum Input {
         /// When that was seen.
         observed: WallTime,
     },
+    /// This node is to end. One that leads the quorum hands it over first, while it still
+    /// answers; [`Output::HandedOver`] comes when there is nothing to wait for.
+    HandOver,
 }
 
 /// What a client may ask of a replica. Reads that need not be current are answered by the
@@ -149,6 +154,8 @@ pub enum Output {
         /// Who leads.
         leader: Option<NodeId>,
     },
+    /// This node leads nothing (any more), or nobody took it over in time: it may end.
+    HandedOver,
     /// The node must stop: its log holds what it cannot read, or it was removed.
     Stop {
         /// Why, and what to do next.
@@ -200,6 +207,8 @@ pub struct Replica {
     said_hello: Option<NodeId>,
     /// Members connected here and their zones, and when the Raft leader is told again.
     members_here: (BTreeMap<NodeId, Option<Zone>>, Moment),
+    /// This node is to end.
+    hand_over: Option<HandOver>,
     outputs: VecDeque<Output>,
 }
 
@@ -267,6 +276,7 @@ impl Replica {
             snapshot_bytes,
             said_hello: None,
             members_here: (BTreeMap::new(), now.moment),
+            hand_over: None,
             outputs: VecDeque::new(),
             config,
         };
@@ -299,6 +309,7 @@ impl Replica {
             Input::Persisted(number) => self.consensus.persisted(number),
             Input::Members(members) => self.members_here.0 = members,
             Input::Died { process, observed } => self.on_death(process, observed, now),
+            Input::HandOver => self.on_hand_over(now),
         }
         self.settle(now);
     }
@@ -327,6 +338,7 @@ impl Replica {
             self.takeover.next_deadline(),
             self.leading.as_ref().and_then(Leading::next_deadline),
             for_leader.flatten(),
+            self.hand_over.as_ref().map(HandOver::deadline),
         ]
         .into_iter()
         .flatten()
@@ -438,6 +450,7 @@ impl Replica {
         self.note_role(now);
         self.attempt_takeover(now);
         self.note_role(now);
+        self.pursue_hand_over(now.moment);
         self.lead(now);
         self.send_wishes(now);
         let mut room = self.config.changes_at_once;

@@ -5,8 +5,11 @@ use std::net::TcpListener;
 
 use core::time::Duration;
 use tenure::{Elector, Error, View};
-use tenure_core::NodeName;
-use tenure_quorum::node::{Node, NodeConfig, Start};
+use tenure_core::{NodeId, NodeName};
+use tenure_quorum::{
+    node::{Node, NodeConfig, Start},
+    wire::{Question, Reply},
+};
 
 fn free_addresses(count: usize) -> Vec<String> {
     let sockets: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -101,6 +104,32 @@ async fn a_held_lease_changes_its_length_both_ways() {
         }
     };
     within(reaches).await;
+}
+
+/// The leader of the quorum and its term, as a node has them.
+async fn standing(node: &Node) -> (Option<NodeId>, u64) {
+    match within(node.client().ask(Question::Cluster)).await {
+        Ok(Reply::Cluster(view)) => (view.status.leader, view.status.term),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn when_the_leader_of_the_quorum_has_stopped_another_one_leads_already() {
+    let root = tempfile::tempdir().unwrap();
+    let mut nodes = start(3, root.path()).await;
+    let (leader, term) = loop {
+        if let (Some(leader), term) = standing(&nodes[0]).await {
+            break (leader, term);
+        }
+        tokio::task::yield_now().await;
+    };
+    let at = nodes.iter().position(|node| node.id() == leader).unwrap();
+    let ended = nodes.remove(at);
+    tokio::task::spawn_blocking(move || ended.stop()).await.unwrap();
+    let others = [standing(&nodes[0]).await, standing(&nodes[1]).await];
+    let next = others.iter().find(|(next, _)| next.is_some_and(|next| next != leader));
+    assert!(next.is_some_and(|(_, later)| *later == term + 1), "{term}: {others:?}");
 }
 
 #[tokio::test]

@@ -54,8 +54,13 @@ fn without_a_quorum_a_member_says_that_it_does_not_know() {
     let mut cluster = three_and_two("");
     let token = cluster.leader().token;
     let voters: Vec<_> = ["n1", "n2", "n3"].map(String::from).to_vec();
-    cluster.kill_all(&voters);
+    let mark = cluster.journal.mark();
+    let killed = cluster.kill_all(&voters);
     cluster.all_show("unknown");
+    for line in &cluster.journal.lines()[mark..] {
+        let late = line.text("view") != "unknown" || line.mono_ns > killed;
+        assert!(late, "it knew before there was anything to know: {line:?}");
+    }
     let answer = cluster.tenure_at("n4", &format!("leader {DEMO} --local")).run().expect(3);
     assert!(answer.err.contains("no voter is reached"), "{answer:?}");
     for name in &voters {

@@ -9,7 +9,10 @@ use std::{
 use tenure_core::{ElectionName, Revision, Sighting, View};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::wire::{Push, Question};
+use crate::{
+    clock,
+    wire::{Push, Question},
+};
 
 /// Changes of one election that wait for a slow reader; older ones are forgotten.
 const EVENTS: usize = 256;
@@ -181,6 +184,7 @@ impl Following {
             push.sighting.view = View::Unknown;
             push.sighting.age += at.elapsed();
             push.sighting.reason = Some(why.to_owned());
+            push.mono_ns = clock::monotonic_nanos();
             *at = Instant::now();
             self.queue.put(push.clone());
         }

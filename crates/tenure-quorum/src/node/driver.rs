@@ -72,6 +72,8 @@ pub(super) struct Driver {
     asked: bool,
     notify: UnboundedSender<Notice>,
     address: String,
+    /// It was asked to end, and hands over what it leads.
+    ending: bool,
     stop: Option<Option<String>>,
 }
 
@@ -123,6 +125,7 @@ impl Driver {
             asked: false,
             notify,
             address,
+            ending: false,
             stop: None,
         };
         driver.meet_members();
@@ -158,7 +161,7 @@ impl Driver {
                 biased;
                 Some(event) = self.disk_events.recv() => Happening::Disk(event),
                 Some(event) = self.transport_events.recv() => Happening::Transport(event),
-                order = control.recv() => Happening::Control(order.unwrap_or(Control::Stop)),
+                order = control.recv(), if !self.ending => Happening::Control(order.unwrap_or(Control::Stop)),
                 () = &mut timer => Happening::Time,
             };
             self.take_in(happening);
@@ -207,7 +210,10 @@ impl Driver {
                 self.stop = Some(Some(error.to_string()));
             }
             Happening::Control(Control::Attach(ends)) => self.transport.attach(ends),
-            Happening::Control(Control::Stop) => self.stop = Some(None),
+            Happening::Control(Control::Stop) => {
+                self.ending = true;
+                self.replica.handle(Input::HandOver, clock::now());
+            }
             Happening::Transport(event) => self.on_transport(event),
         }
     }
@@ -236,6 +242,7 @@ impl Driver {
                     tracing::info!(?role, term, ?leader, "role");
                     let _ = self.notify.send(Notice::Role { role, term, leader });
                 }
+                Output::HandedOver => self.stop = Some(None),
                 Output::Stop { why } => self.stop = Some(Some(why)),
             }
         }

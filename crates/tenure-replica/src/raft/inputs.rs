@@ -173,9 +173,11 @@ impl Consensus {
         true
     }
 
-    /// The voter that would be the best next leader: heard from lately, with the longest log.
-    pub(crate) fn heir(&self) -> Option<NodeId> {
-        let others = self.peers().into_iter().filter(|peer| peer.voter && peer.id != self.me);
+    /// The voter among those who may that would be the best next leader: heard from lately, with
+    /// the longest log.
+    pub(crate) fn heir(&self, may: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let others = self.peers().into_iter();
+        let others = others.filter(|peer| peer.voter && peer.id != self.me && may(peer.id));
         let best = |peer: &super::PeerProgress| {
             (peer.recent_active, peer.matched, core::cmp::Reverse(peer.id))
         };

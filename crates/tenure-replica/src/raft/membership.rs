@@ -126,7 +126,7 @@ impl Consensus {
     }
 
     fn hand_over(&mut self) {
-        let heir = self.heir();
+        let heir = self.heir(|_| true);
         let raft = &mut self.node.raft;
         if let Some(heir) = heir {
             raft.send_timeout_now(heir.get());

@@ -219,7 +219,7 @@ impl Replica {
 
     pub(super) fn on_transfer_quorum(&mut self, to: Option<NodeId>) {
         if self.leading.is_some()
-            && let Some(to) = to.or_else(|| self.consensus.heir())
+            && let Some(to) = to.or_else(|| self.consensus.heir(|_| true))
         {
             self.consensus.transfer_to(to);
         }

@@ -1,5 +1,6 @@
 //! Whole replicas on links without delay and disks without delay: what only shows between them.
 
+mod hand_over;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,8 +34,12 @@ struct Cluster {
     replicas: BTreeMap<NodeId, Replica>,
     /// Who is cut off from all others.
     away: BTreeSet<NodeId>,
+    /// Who hears nothing, though connections stay.
+    deaf: BTreeSet<NodeId>,
     linked: BTreeSet<(NodeId, NodeId)>,
     answers: Vec<(u64, Answer)>,
+    /// Who has handed over what it led, and may end.
+    ready_to_end: BTreeSet<NodeId>,
     asked: u64,
     settings: fn(u64, Config) -> Config,
 }
@@ -51,8 +56,10 @@ impl Cluster {
             heartbeat,
             replicas: BTreeMap::new(),
             away: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             linked: BTreeSet::new(),
             answers: Vec::new(),
+            ready_to_end: BTreeSet::new(),
             asked: 0,
             settings,
         };
@@ -122,6 +129,7 @@ impl Cluster {
                 Output::Persist(unit) => self.give(at, Input::Persisted(unit.number)),
                 Output::Send { to, frame } => self.transmit(at, to, frame),
                 Output::Reply { number, answer, .. } => self.answers.push((number, answer)),
+                Output::HandedOver => _ = self.ready_to_end.insert(at),
                 Output::Stop { why } => panic!("{at} stops: {why}"),
                 Output::Publish(_) | Output::Role { .. } => {}
             }
@@ -129,7 +137,7 @@ impl Cluster {
     }
 
     fn transmit(&mut self, from: NodeId, to: NodeId, frame: PeerFrame) {
-        if self.linked.contains(&(from, to)) {
+        if self.linked.contains(&(from, to)) && !self.deaf.contains(&to) {
             self.give(to, Input::Peer { link: from, frame });
         }
     }

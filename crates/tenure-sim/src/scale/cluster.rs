@@ -195,7 +195,7 @@ impl Cluster {
             }
             Output::Publish(changes) => self.said.push_back(Said::Shows { at, changes }),
             Output::Role { role: RaftRole::Leader, .. } => self.leader = Some(at),
-            Output::Role { .. } | Output::Stop { .. } => {}
+            Output::Role { .. } | Output::HandedOver | Output::Stop { .. } => {}
         }
     }
 

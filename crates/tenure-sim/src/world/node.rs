@@ -15,7 +15,7 @@ use super::{
     peers::Peer,
 };
 use crate::{
-    event::{Event, Happening, Item, Who},
+    event::{Act, Event, Happening, Item, Who},
     faults::Kind,
     mutant::{self, Mutant},
     world::MS,
@@ -173,6 +173,7 @@ impl World {
             }
             Happening::Died { process, node, who } => self.on_death(at, process, node, who),
             Happening::Dial(peer) => self.dial(at, peer),
+            Happening::Act(Act::Close) => self.give(at, Input::HandOver),
             Happening::Connect | Happening::Act(_) => {}
         }
     }

@@ -59,6 +59,7 @@ impl World {
                     self.expire_as_deposed(at);
                 }
             }
+            Output::HandedOver => self.node_ends(at),
             Output::Stop { why } => self.nodes[at].stop = Some(why),
         }
     }

@@ -100,12 +100,23 @@ impl World {
             return;
         }
         self.counts.add(kind);
+        if kind == Kind::NodeKilled && self.chance.percent(25) {
+            self.trace.line(self.now, || format!("n{} is asked to end", at + 1));
+            let life = self.nodes[at].life;
+            return self.happen(Who::Node(at), life, Happening::Act(Act::Close));
+        }
         self.node_dies(at, false);
         if kind == Kind::DiskFull {
             // Somebody has to make room first.
             let wait = 1000 * MS + self.chance.below(5000 * MS);
             return self.after(wait, Event::Start(Who::Node(at)));
         }
+        self.comes_back(Who::Node(at));
+    }
+
+    /// A node that was asked to end has nothing to hand over any more.
+    pub(crate) fn node_ends(&mut self, at: usize) {
+        self.node_dies(at, false);
         self.comes_back(Who::Node(at));
     }
 

@@ -136,6 +136,8 @@ impl Fleet {
         let log = File::options().create(true).append(true).open(log).map_err(cannot)?;
         let mut command = Command::new(&self.program);
         command.args(self.arguments(node)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // What it says is stamped by itself, and it may be quicker than we get back from here.
+        let begun = now();
         let mut child = command.spawn().map_err(cannot)?;
         let pid = child.id();
         // It was not waited for yet, so the number is its own.
@@ -151,7 +153,7 @@ impl Fleet {
         };
         thread::Builder::new().stack_size(STACK).spawn(listen).map_err(cannot)?;
         self.running.insert(node.to_owned(), Running { pid, held });
-        self.did(node, What::Begun);
+        self.journal.add(Entry { at: begun, node: node.to_owned(), what: What::Begun });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::{Answering, Behaviour, connect, election, led, push, quick};
 use crate::{
     client::{Watch, Watched},
+    clock,
     transport::tests::{PATIENCE, eventually},
     wire::{NodeFrame, Push, Question, Reply},
 };
@@ -93,12 +94,14 @@ async fn a_watch_is_told_when_nobody_is_heard_and_when_somebody_is_again() {
     let both = vec![election("e"), election("never-heard-of")];
     let mut watch = client.watch(both, None).await.unwrap();
     assert_eq!(next_push(&mut watch).await.sighting.view, led(3));
+    let stopped = clock::monotonic_nanos();
     node.stop().await;
     let mut unknown = BTreeMap::new();
     for _ in 0..2 {
         let push = next_push(&mut watch).await;
         assert_eq!(push.sighting.view, View::Unknown);
         assert!(push.sighting.reason.as_ref().unwrap().contains("no node was heard"));
+        assert!(push.mono_ns > stopped, "it was learned after the node was gone");
         unknown.insert(push.election.to_string(), push.sighting);
     }
     assert_eq!(unknown["e"].revision, Revision::new(3));

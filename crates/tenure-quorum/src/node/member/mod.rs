@@ -158,12 +158,7 @@ impl Member {
                 tracing::error!(%why, "no voter takes this node");
                 self.over = Some(Over::Stopped(Some(why)));
             }
-            ClientEvent::Frame(mut frame) => {
-                if let NodeFrame::Push(push) = &mut frame {
-                    push.mono_ns = clock::monotonic_nanos();
-                }
-                self.relay.heard(frame, now);
-            }
+            ClientEvent::Frame(frame) => self.relay.heard(frame, now),
         }
     }
 
@@ -205,7 +200,10 @@ impl Member {
                         guest.to.send(NodeFrame::Answer { number, reply });
                     }
                 }
-                Effect::Push { clients, push } => {
+                Effect::Push { clients, mut push } => {
+                    // Also of what a voter said, which may be on another machine: when this node
+                    // learned of it. That it does not know (any more), it learns now.
+                    push.mono_ns = clock::monotonic_nanos();
                     let frame = Broadcast::new(NodeFrame::Push(Box::new(push)));
                     for guest in clients.iter().filter_map(|it| self.connections.guests.get(it)) {
                         guest.to.push(&frame);
