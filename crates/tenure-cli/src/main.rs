@@ -16,6 +16,7 @@ mod log;
 mod output;
 mod parent;
 mod proxy;
+mod realtime;
 mod run;
 mod serve;
 mod store;

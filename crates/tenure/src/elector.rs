@@ -32,6 +32,7 @@ pub struct ElectorBuilder {
     drift: Drift,
     timeout: Duration,
     local_proof: bool,
+    on_thread_start: Option<fn() -> std::io::Result<()>>,
 }
 
 impl Default for ElectorBuilder {
@@ -41,6 +42,7 @@ impl Default for ElectorBuilder {
             drift: Drift::default(),
             timeout: Duration::from_secs(5),
             local_proof: true,
+            on_thread_start: None,
         }
     }
 }
@@ -88,6 +90,15 @@ impl ElectorBuilder {
     #[must_use]
     pub fn local_proof(mut self, local_proof: bool) -> Self {
         self.local_proof = local_proof;
+        self
+    }
+
+    /// What the thread that renews the lease does first: ask the kernel to schedule it in real
+    /// time, say, or keep it on one core. Whatever that thread starts inherits it, and that is
+    /// never work of the application. When it fails, so does connecting, with [`Error::Thread`].
+    #[must_use]
+    pub fn on_thread_start(mut self, first: fn() -> std::io::Result<()>) -> Self {
+        self.on_thread_start = Some(first);
         self
     }
 
@@ -154,7 +165,9 @@ impl ElectorBuilder {
     }
 
     async fn start(self, reach: Reach) -> Result<Elector, Error> {
-        let setting = Setting { reach, ttl: range(&self.ttl)?, drift: self.drift };
+        let ttl = range(&self.ttl)?;
+        let first = self.on_thread_start;
+        let setting = Setting { reach, ttl, drift: self.drift, first };
         let Running { reached, orders, validity } = keeper::start(setting).await?;
         Ok(Elector { reached, orders, validity, campaigns: Arc::default() })
     }

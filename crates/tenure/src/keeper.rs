@@ -114,6 +114,8 @@ pub(crate) struct Setting {
     pub(crate) reach: Reach,
     pub(crate) ttl: TtlRange,
     pub(crate) drift: Drift,
+    /// What its thread does first.
+    pub(crate) first: Option<fn() -> std::io::Result<()>>,
 }
 
 /// A keeper that runs.
@@ -165,7 +167,11 @@ pub(crate) async fn start(setting: Setting) -> Result<Running, Error> {
     let weak = orders.downgrade();
     let validity = Arc::new(Validity::new(setting.ttl.longest()));
     let kept = Arc::clone(&validity);
-    let thread = thread.spawn(move || runtime.block_on(live(setting, kept, ready, weak, ordered)));
+    let thread = thread.spawn(move || match setting.first.map_or(Ok(()), |first| first()) {
+        Ok(()) => runtime.block_on(live(setting, kept, ready, weak, ordered)),
+        // When the caller has gone it cannot be told.
+        Err(error) => _ = ready.send(Err(Error::Thread(error))),
+    });
     thread.map_err(Error::Thread)?;
     let reached = started.await.unwrap_or(Err(Error::Closed))?;
     Ok(Running { reached, orders, validity })
@@ -178,7 +184,7 @@ async fn live(
     orders: WeakUnboundedSender<Order>,
     ordered: UnboundedReceiver<Order>,
 ) {
-    let Setting { reach, ttl, drift } = setting;
+    let Setting { reach, ttl, drift, first: _ } = setting;
     let (reached, line, contender) = match reached(reach, ttl, drift).await {
         Ok(reached) => reached,
         Err(error) => {

@@ -20,6 +20,7 @@ use crate::{
     discover,
     error::{Exit, Failure, Outcome},
     output::{Output, json, time},
+    realtime,
     store::{self, failed},
 };
 
@@ -75,6 +76,10 @@ pub(crate) struct CampaignArgs {
     /// Bound on how wrong clock rates may be
     #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = args::drift)]
     drift: Drift,
+    /// Let the thread that renews the lease run before all ordinary work of this machine, in real
+    /// time
+    #[arg(long)]
+    realtime: bool,
     /// What to do when leadership is lost against its will
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnLost::Standby)]
     on_lost: OnLost,
@@ -137,6 +142,7 @@ pub(crate) async fn run(args: CampaignArgs, global: &Global, output: Output) -> 
         .adaptive_ttl(args::bounds(args.ttl))
         .drift(args.drift)
         .timeout(global.timeout.unwrap_or(PATIENCE));
+    let elector = realtime::elector(elector, realtime::wanted(args.realtime)?);
     let elector = async {
         let elector = match store::url(global) {
             Some(url) => elector.connect(url).await,

@@ -17,7 +17,7 @@ use crate::{
     error::{Exit, Failure, Outcome},
     limits, log,
     output::Output,
-    parent,
+    parent, realtime,
     serve::{self, Contest, Setup},
 };
 
@@ -125,6 +125,9 @@ pub(crate) struct NodeArgs {
     /// Never replace a silent voter
     #[arg(long)]
     no_replace: bool,
+    /// Let the node's threads run before all ordinary work of this machine, in real time
+    #[arg(long)]
+    realtime: bool,
     /// Watch processes on this machine by pidfd, so that their death is known at once
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Switch::On)]
     local_proof: Switch,
@@ -176,6 +179,7 @@ fn end_with(parent: u32) -> Outcome<()> {
 }
 
 fn setup(args: NodeArgs) -> Outcome<Setup> {
+    let realtime = realtime::wanted(args.realtime)?;
     let timing = Timing::choose(args.ttl.shortest(), args.election_timeout, args.heartbeat)?;
     let listed = args.peers.iter().find(|(name, _)| *name == args.id);
     let listed = listed.map(|(_, address)| address.clone());
@@ -208,6 +212,7 @@ fn setup(args: NodeArgs) -> Outcome<Setup> {
         zone: args.zone,
         dial: args.dial.into_iter().collect(),
         local_proof: args.local_proof == Switch::On,
+        on_thread_start: realtime,
         ..NodeConfig::new(args.id.clone(), data_dir, listen, start)
     };
     let value = args.value.map_or_else(|| args.id.to_string(), String::from);

@@ -194,6 +194,10 @@ pub(crate) struct Time {
     /// Bound on how wrong clock rates may be
     #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = args::drift)]
     pub(crate) drift: Drift,
+    /// Let the threads that renew the lease and keep its deadline run before all ordinary work of
+    /// this machine, in real time; never the command
+    #[arg(long)]
+    pub(crate) realtime: bool,
     /// Give up when not elected after this long
     #[arg(long, value_name = "DUR", value_parser = args::duration)]
     pub(crate) wait: Option<Duration>,

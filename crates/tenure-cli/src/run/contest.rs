@@ -28,6 +28,7 @@ use crate::{
     args,
     command::node::Timing,
     error::{Exit, Failure},
+    realtime,
 };
 
 /// How long to wait for the store to learn that leadership was given up.
@@ -149,10 +150,11 @@ pub(crate) async fn serve(
 ) {
     let budget = settings.budget;
     let how = Elector::builder().adaptive_ttl(args::bounds(settings.options.time.ttl));
+    let how = realtime::elector(how, settings.realtime);
     let how = how.drift(budget.drift).timeout(settings.patience);
     let connecting = async {
         let timing = Timing::choose(budget.ttl, None, None)?;
-        settings.store.connect(how, timing, budget.drift).await
+        settings.store.connect(how, timing, budget.drift, settings.realtime).await
     };
     let (elector, node) = match connecting.await {
         Ok(connected) => connected,

@@ -28,7 +28,10 @@ use tenure_core::Moment;
 use tenure_quorum::clock;
 
 use super::{budget::Budget, cgroup, contest::Lease, tree};
-use crate::error::{Failure, Outcome};
+use crate::{
+    error::{Failure, Outcome},
+    realtime::First,
+};
 
 /// After the deadline, what is left is looked for this often.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -39,12 +42,19 @@ pub(crate) struct Deadman(Arc<(Mutex<bool>, Condvar)>);
 
 impl Deadman {
     /// Starts the thread.
-    pub(crate) fn start(lease: Lease, budget: Budget, cgroup: Option<PathBuf>) -> Outcome<Self> {
+    pub(crate) fn start(
+        lease: Lease,
+        budget: Budget,
+        cgroup: Option<PathBuf>,
+        realtime: Option<First>,
+    ) -> Outcome<Self> {
         let deadman = Self::default();
         let watched = deadman.clone();
-        let spawned = std::thread::Builder::new()
-            .name("deadman".into())
-            .spawn(move || watched.watch(&lease, budget, cgroup.as_deref()));
+        let spawned = std::thread::Builder::new().name("deadman".into()).spawn(move || {
+            // It was allowed a moment ago; and ordinary scheduling keeps the deadline, too.
+            let _ = realtime.map_or(Ok(()), |first| first());
+            watched.watch(&lease, budget, cgroup.as_deref());
+        });
         spawned
             .map_err(|error| Failure::io("cannot start a thread", &error, "free some memory"))?;
         Ok(deadman)

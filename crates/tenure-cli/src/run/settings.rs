@@ -20,6 +20,7 @@ use crate::{
     cli::Global,
     command::run::{self as args, OnLost, Options},
     error::{Exit, Failure, Outcome},
+    realtime::{self, First},
 };
 
 /// A program, its arguments, and what it is called.
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) election: ElectionName,
     pub(crate) options: Options,
     pub(crate) budget: Budget,
+    /// What threads do first that lead, and none that work.
+    pub(crate) realtime: Option<First>,
     pub(crate) program: Option<Program>,
     pub(crate) hooks: Hooks,
     pub(crate) store: Store,
@@ -82,6 +85,7 @@ impl Settings {
         };
         let budget = budget.checked().map_err(failed)?;
         let program = program(&options)?;
+        let realtime = realtime::wanted(time.realtime).map_err(failed)?;
         if options.slots_name(&election, options.who.slots - 1).is_none() {
             return Err(failed(Failure::usage(
                 format!("{election} is too long a name for --slots"),
@@ -121,6 +125,7 @@ impl Settings {
             election,
             options,
             budget,
+            realtime,
             program,
             hooks,
             store,

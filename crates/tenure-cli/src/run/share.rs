@@ -23,7 +23,7 @@ use crate::{
     args,
     command::node::Timing,
     error::{Exit, Failure, Outcome},
-    parent,
+    parent, realtime,
 };
 
 /// Which partition a process holds for which parent: `7:4711`. Nothing of the kind reaches the
@@ -94,12 +94,12 @@ async fn share(settings: Settings, partitions: u32) -> Outcome<u8> {
     let id = candidate_id(&settings, std::process::id())?;
     let (who, budget) = (&settings.options.who, settings.budget);
     let how = Elector::builder().adaptive_ttl(args::bounds(settings.options.time.ttl));
-    let how = how.drift(budget.drift);
+    let how = realtime::elector(how, settings.realtime).drift(budget.drift);
     let timing = Timing::choose(budget.ttl, None, None)?;
     let store = &settings.store;
     let how = how.timeout(settings.patience);
     // This process is no quorum's member: that goes with one command, see `Settings`.
-    let (elector, _) = store.connect(how, timing, budget.drift).await?;
+    let (elector, _) = store.connect(how, timing, budget.drift, settings.realtime).await?;
     let failed = |error: Error| store.failed(&error);
     let family = elector.partitions(settings.election.as_str(), partitions).map_err(failed)?;
     let mut participant = family.participant(id.as_str()).map_err(failed)?.weight(who.weight);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tenure::{Elector, ElectorBuilder, Error};
-use tenure_core::{NodeName, Zone};
+use tenure_core::{NodeName, Zone, timing::Drift};
 use tenure_quorum::{
     client::Endpoint,
     node::{Node, NodeConfig, NodeError, Start},
@@ -20,6 +20,7 @@ use crate::{
     command::{node::Timing, run::Member},
     discover,
     error::{Exit, Failure, Outcome},
+    realtime::First,
 };
 
 /// Where an election is kept.
@@ -97,7 +98,8 @@ impl Store {
         &self,
         how: ElectorBuilder,
         timing: Timing,
-        drift: tenure_core::timing::Drift,
+        drift: Drift,
+        realtime: Option<First>,
     ) -> Outcome<(Elector, Option<Node>)> {
         // The command and its children may outlive the process that holds the lease by a moment.
         let how = how.local_proof(false);
@@ -105,7 +107,7 @@ impl Store {
             Self::Url(url) | Self::Files(url) => how.connect(url).await,
             Self::Local(endpoints) => how.reach(endpoints.clone()).await,
             Self::Quorum(member) => {
-                let node = Node::start(member.config(timing, drift));
+                let node = Node::start(member.config(timing, drift, realtime));
                 let node = node.await.map_err(|error| no_node(&error))?;
                 let elector = how.on_node(&node).await.map_err(|error| self.failed(&error))?;
                 return Ok((elector, Some(node)));
@@ -130,15 +132,15 @@ impl Store {
 }
 
 impl Membership {
-    fn config(&self, timing: Timing, drift: tenure_core::timing::Drift) -> NodeConfig {
+    fn config(&self, timing: Timing, drift: Drift, realtime: Option<First>) -> NodeConfig {
         let start = Start::Found { peers: self.peers.clone(), cluster: None };
         let (name, dir, listen) = (self.name.clone(), self.data_dir.clone(), self.listen.clone());
         NodeConfig {
             advertise: Some(self.advertise.clone()),
             heartbeat: timing.heartbeat,
             election_timeout: timing.election_timeout,
-            election_timeout_least: timing.election_timeout_least,
             drift,
+            on_thread_start: realtime,
             voters: self.peers.len().clamp(1, 7),
             zone: self.zone.clone(),
             ..NodeConfig::new(name, dir, listen, start)

@@ -33,6 +33,7 @@ use crate::{
     error::{Exit, Failure, Outcome},
     events::{Belief, NodeEvent, NodeLine, Stamp},
     output::Output,
+    realtime,
 };
 
 /// Longest wait for a leader to resign before its node stops.
@@ -75,7 +76,7 @@ type Told = (u64, NodeEvent);
 pub(crate) async fn run(setup: Setup, output: Output) -> Outcome {
     let mut stop = StopSignals::listen()?;
     let Setup { config, contest } = setup;
-    let name = config.name.clone();
+    let (name, first) = (config.name.clone(), config.on_thread_start);
     let mut node = tokio::select! {
         started = Node::start(config) => started.map_err(|error| cannot_start(&error))?,
         _ = stop.name() => return Ok(Exit::Interrupted),
@@ -87,7 +88,7 @@ pub(crate) async fn run(setup: Setup, output: Output) -> Outcome {
     let mut candidates = JoinSet::new();
     if !contest.elections.is_empty() {
         let elector = Elector::builder().adaptive_ttl(bounds(contest.ttl));
-        let elector = elector.drift(contest.drift);
+        let elector = realtime::elector(elector, first).drift(contest.drift);
         let elector = elector.on_node(&node).await.map_err(|error| {
             Failure::new(Exit::Tool, "cannot contend", error, "look at the limits of the user")
         })?;

@@ -22,6 +22,7 @@ mod membership;
 mod partitions;
 mod plain_members;
 mod quorum_leader_death;
+mod realtime;
 mod run_basics;
 mod run_deaths;
 mod run_files;

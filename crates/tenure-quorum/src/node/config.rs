@@ -57,6 +57,9 @@ pub struct NodeConfig {
     pub dial: BTreeMap<NodeName, String>,
     /// Whether processes on this machine are watched for their death by pidfd.
     pub local_proof: bool,
+    /// What the node's thread does first: ask the kernel to schedule it in real time, say. The
+    /// thread that writes the log inherits it, and nothing else.
+    pub on_thread_start: Option<fn() -> std::io::Result<()>>,
 }
 
 impl NodeConfig {
@@ -78,6 +81,7 @@ impl NodeConfig {
             zone: None,
             dial: BTreeMap::new(),
             local_proof: true,
+            on_thread_start: None,
         }
     }
 }

@@ -81,8 +81,9 @@ impl Node {
         let thread = std::thread::Builder::new()
             .name(String::from("tenure-node"))
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                match runtime {
+                let first = config.on_thread_start.map_or(Ok(()), |first| first());
+                let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+                match first.and_then(|()| build()) {
                     Ok(runtime) => runtime.block_on(live(config, notify, ready, ordered)),
                     Err(source) => {
                         let _ = ready.send(Err(NodeError::Thread { source }));

@@ -16,7 +16,7 @@ use rustix::{
 use tenure_core::timing::Ttl;
 
 use super::{Check, is_risky};
-use crate::output::time::span;
+use crate::{output::time::span, realtime};
 
 /// How long stalls are looked for, in steps of a millisecond.
 const LOOKS: u32 = 700;
@@ -34,7 +34,7 @@ const GOOD_CLOCKS: [&str; 6] = [
 
 /// Everything about this machine.
 pub(super) fn checks(ttl: Ttl, data_dir: Option<&Path>) -> Vec<Check> {
-    let mut checks = vec![death_proof(), clock_source(), suspended()];
+    let mut checks = vec![death_proof(), clock_source(), suspended(), real_time()];
     checks.push(stalls(ttl));
     checks.extend(throttling());
     checks.extend(["cpu", "io", "memory"].into_iter().filter_map(pressure));
@@ -53,6 +53,15 @@ fn death_proof() -> Check {
         }
         Err(error) => Check::unless(true, name, format!("not here: {error}"), advice),
     }
+}
+
+/// Nothing is wrong where it is not allowed: leases are kept without it, too.
+fn real_time() -> Check {
+    let found = match realtime::allowed() {
+        Ok(()) => String::from("--realtime is allowed"),
+        Err(error) => format!("--realtime is not allowed ({error}): {}", realtime::ALLOW),
+    };
+    Check::good("real time", found)
 }
 
 fn proved_in() -> io::Result<Duration> {

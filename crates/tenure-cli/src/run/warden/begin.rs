@@ -61,7 +61,8 @@ pub(super) fn begin(settings: Settings, output: Output) -> Outcome<Warden> {
     let group = settings.options.child.cgroup.then(Group::create).transpose()?;
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
     let lease = Lease::default();
-    let deadman = Deadman::start(lease.clone(), settings.budget, cgroup.clone())?;
+    let deadman =
+        Deadman::start(lease.clone(), settings.budget, cgroup.clone(), settings.realtime)?;
     let fuse = Fuse::new().map_err(|error| failed("cannot make a timer", error))?;
     let election = settings.election.clone();
     let outside = &settings.options.outside;
