@@ -47,6 +47,10 @@ impl Default for ElectorBuilder {
     }
 }
 
+/// A node that says nothing for half a ttl is given up; not sooner and not later than this.
+#[cfg(feature = "quorum")]
+const SILENCE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
 impl ElectorBuilder {
     /// Length of the lease: after a host is lost, nobody leads for about this long. 10 ms to a
     /// day, default 5 s. It is renewed every quarter of it.
@@ -144,8 +148,13 @@ impl ElectorBuilder {
         // Every elector numbers its own sessions, so each speaks for a start of its own; the
         // death of the process is proved for all of them.
         let process = system::draw_incarnation().map_err(Error::Thread)?;
+        // A node that is stopped must be given up in time to renew elsewhere.
+        let silence = range(&self.ttl)?.longest().get() / 2;
+        let silence = silence.clamp(SILENCE.0, SILENCE.1);
         let options = ClientOptions {
             timeout: self.timeout,
+            silence,
+            attempt: silence,
             process: Some(process),
             local_proof: self.local_proof,
             ..ClientOptions::default()

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{DEMO, Pace, cluster::Plan};
+use crate::support::{DEMO, Pace, cluster::Plan, journal::now, tenure};
 
 /// `kill -9` of a leader that is a client, however it reached its node.
 fn killed_client(unix: bool) {
@@ -71,7 +71,7 @@ fn a_second_process_under_the_same_id_is_refused() {
     let at = [String::from("n1")];
     let first = cluster.candidate("same", &at, "--ttl 1s");
     let token = first.says("elected").number("token");
-    let twin = crate::support::tenure(&format!("campaign {DEMO} --id same --ttl 1s"));
+    let twin = tenure(&format!("campaign {DEMO} --id same --ttl 1s"));
     let refused = twin.url(&cluster.url()).run().expect(4);
     refused.explains(&["same", "another process", "--id"]);
     let status = cluster.tenure(&format!("leader {DEMO} --json")).ok().json();
@@ -134,4 +134,27 @@ fn an_evicted_client_ends_when_it_is_told_to() {
     assert_eq!((&report["before"]["token"], &report["after"]), (&token.into(), &().into()));
     assert_eq!(first.says("lost").text("reason"), "evicted");
     assert_eq!(first.process.exit_code(), 1);
+}
+
+/// It waited for a second before it asked another node, however short its lease was.
+#[test]
+fn a_lease_outlives_the_stop_of_the_node_that_its_holder_asks() {
+    let mut cluster = Plan::new(3).without_candidates().start();
+    // The first that is given is asked; the quorum itself goes on.
+    let stopped = cluster.another(&[&cluster.raft_leader()]);
+    let mut at = cluster.names();
+    at.sort_by_key(|name| *name != stopped);
+    let first = cluster.candidate("c1", &at, "--ttl 1s");
+    let token = first.says("elected").number("token");
+    let mark = cluster.journal.mark();
+    let (paused, lease) = (cluster.pause(&stopped), 1_000_000_000);
+    let others: Vec<_> = at[1..].to_vec();
+    let url = cluster.url_of(&others);
+    while now() < paused + 2 * lease {
+        let leader = tenure(&format!("leader {DEMO} --json")).url(&url).run();
+        assert_eq!(leader.expect(0).json()["leader"]["token"], token);
+    }
+    let lines = cluster.journal.lines();
+    assert!(!lines[mark..].iter().any(|line| line.is("lost", DEMO)));
+    cluster.go_on(&stopped);
 }

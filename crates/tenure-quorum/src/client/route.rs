@@ -31,7 +31,8 @@ pub(super) struct Route {
     learned: Vec<Endpoint>,
     /// Which of the learned ones come first: another order for each who has another number.
     preference: Option<u64>,
-    next: usize,
+    /// Tried last, or connected.
+    tried: Option<Endpoint>,
     /// Failures in a row since a connection was last made.
     failures: usize,
     reasons: BTreeMap<Endpoint, DialError>,
@@ -50,11 +51,21 @@ impl Route {
         let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let (learned, reasons) = (Vec::new(), BTreeMap::new());
         order(&mut given, preference);
-        Self { given, learned, preference, next: 0, failures: 0, reasons, backoff, hello, how }
+        Self { given, learned, preference, tried: None, failures: 0, reasons, backoff, hello, how }
     }
 
     fn len(&self) -> usize {
         self.given.len() + self.learned.len()
+    }
+
+    /// The one after that which was tried last, wherever that stands by now: a node that has just
+    /// fallen silent is the last to be tried again.
+    fn choose(&mut self) -> Option<Endpoint> {
+        let all: Vec<_> = self.given.iter().chain(&self.learned).collect();
+        let last = self.tried.as_ref().and_then(|tried| all.iter().position(|it| *it == tried));
+        let next = last.map_or(0, |last| last + 1) % all.len().max(1);
+        self.tried = all.get(next).map(|it| (*it).clone());
+        self.tried.clone()
     }
 
     /// Tries the next endpoint: at once, or after a pause when all have failed in a row.
@@ -62,10 +73,7 @@ impl Route {
         &mut self,
     ) -> impl Future<Output = (Endpoint, Result<Line, DialError>)> + use<> {
         let count = self.len().max(1);
-        let at = self.next % count;
-        self.next = at + 1;
-        let all = self.given.iter().chain(&self.learned);
-        let endpoint = all.clone().nth(at).or(all.last()).cloned();
+        let endpoint = self.choose();
         let exhausted = self.failures > 0 && self.failures.is_multiple_of(count);
         let pause = if exhausted { self.backoff.pause() } else { Duration::ZERO };
         let (hello, how) = (self.hello.clone(), self.how);
@@ -154,6 +162,31 @@ fn order(endpoints: &mut [Endpoint], preference: Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::tests::client_hello;
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint::Tcp(format!("127.0.0.1:{port}"))
+    }
+
+    /// Members were connected to a voter that was stopped, looked in vain for one to three seconds,
+    /// and said that they did not know: the one that they dialled next was the same.
+    #[test]
+    fn whoever_fell_silent_is_tried_last_also_when_other_addresses_were_learned_since() {
+        let how = Dialling {
+            deadline: Duration::from_secs(1),
+            silence: Duration::from_secs(1),
+            local_proof: false,
+        };
+        let mut route = Route::new(vec![endpoint(1)], None, client_hello(), how);
+        route.learn(vec![endpoint(1).to_string(), endpoint(2).to_string()]);
+        assert_eq!(route.choose(), Some(endpoint(1)));
+        assert_eq!(route.choose(), Some(endpoint(2)));
+        // Connected there, it hears of more nodes, which come before it.
+        let addresses = [3, 4, 2].map(|port| endpoint(port).to_string());
+        route.learn(addresses.to_vec());
+        let order: Vec<_> = (0..4).filter_map(|_| route.choose()).collect();
+        assert_eq!(order, [1, 3, 4, 2].map(endpoint));
+    }
 
     #[test]
     fn those_who_lose_one_node_together_spread_over_all_others() {

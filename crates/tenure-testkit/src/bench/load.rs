@@ -1,14 +1,15 @@
 //! Work for a cluster that something else is done to: elections that are held all the time, and
-//! others that are won and given up again, back to back.
+//! others that are won and given up again, so many times a second.
 
 use std::{
+    collections::BTreeMap,
     io,
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
 use tenure::Elector;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 
 /// How much of it.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +18,7 @@ pub struct Load {
     pub sessions: u32,
     /// Elections that each of them holds.
     pub elections: u32,
-    /// Sessions that win an election and give it up, over and over.
+    /// Sessions that win an election and give it up, each twenty times a second at most.
     pub changing: u32,
     /// Length of the leases.
     pub ttl: Duration,
@@ -28,8 +29,8 @@ pub struct Load {
 pub struct Work {
     /// Elections that were held.
     pub held: u64,
-    /// How often one of them was lost without being given up.
-    pub lost: u64,
+    /// How often one of them was lost without being given up, by what its holder was told.
+    pub lost: BTreeMap<&'static str, u64>,
     /// Elections that were won and given up.
     pub rounds: u64,
     /// Median from the campaign to the grant of these, in milliseconds.
@@ -39,6 +40,10 @@ pub struct Work {
     /// Calls that failed and were made again.
     pub errors: u64,
 }
+
+/// Elections that one changing session wins and gives up in a second. Not as many as it can: that
+/// would be all that the machine has left, and no load but a race.
+const PER_SECOND: u32 = 20;
 
 /// Pause before a call that failed is made again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -72,7 +77,9 @@ pub async fn load(
     let (mut work, mut took) = (Work { held: u64::from(all), ..Work::default() }, Vec::new());
     while let Some(done) = tasks.join_next().await {
         let (part, times) = done.map_err(io::Error::other)??;
-        work.lost += part.lost;
+        for (reason, times) in part.lost {
+            *work.lost.entry(reason).or_default() += times;
+        }
         work.errors += part.errors;
         took.extend(times);
     }
@@ -107,8 +114,8 @@ async fn hold(
             if std::mem::take(&mut first) {
                 holds.send_modify(|held| *held += 1);
             }
-            if unless(&mut stop, leadership.lost()).await.is_some() {
-                work.lost += 1;
+            if let Some(lost) = unless(&mut stop, leadership.lost()).await {
+                *work.lost.entry(lost.loss.as_str()).or_default() += 1;
             }
         }
         if *stop.borrow() {
@@ -122,7 +129,12 @@ async fn hold(
 /// Wins one election and gives it up, over and over.
 async fn change(elector: Elector, name: String, mut stop: watch::Receiver<bool>) -> Part {
     let (mut work, mut took) = (Work::default(), Vec::new());
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / PER_SECOND);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        if unless(&mut stop, pace.tick()).await.is_none() {
+            return Ok((work, took));
+        }
         let begun = Instant::now();
         let campaign = elector.campaign(&name, "one").start();
         let mut campaign = campaign.map_err(io::Error::other)?;

@@ -47,6 +47,8 @@ pub(super) struct Fleet {
     program: PathBuf,
     dir: PathBuf,
     ttl: Duration,
+    /// Founders schedule their threads in real time.
+    realtime: bool,
     /// Where each node listens, also while it is down; not those that were removed.
     addresses: BTreeMap<String, String>,
     founders: Vec<String>,
@@ -63,7 +65,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Nothing runs yet. `dir` is emptied; data and logs go there.
-    pub(super) fn new(program: &Path, dir: &Path, ttl: Duration) -> Outcome<Self> {
+    pub(super) fn new(program: &Path, dir: &Path, ttl: Duration, realtime: bool) -> Outcome<Self> {
         let _ = std::fs::remove_dir_all(dir);
         std::fs::create_dir_all(dir).map_err(|why| {
             Failure::new(format!("cannot create {}", dir.display()), why, "choose another --out")
@@ -73,6 +75,7 @@ impl Fleet {
             program: program.to_path_buf(),
             dir: dir.to_path_buf(),
             ttl,
+            realtime,
             addresses: BTreeMap::new(),
             founders: Vec::new(),
             peers: String::new(),
@@ -173,6 +176,7 @@ impl Fleet {
         let founds = |node: &str| self.founders.iter().any(|founder| founder == node);
         if founds(node) {
             arguments.push(format!("--peers={}", self.peers));
+            arguments.extend(self.realtime.then(|| String::from("--realtime")));
         } else {
             let others = self.addresses.iter().filter(|(other, _)| *other != node);
             let (first, later): (Vec<_>, Vec<_>) = others.partition(|(other, _)| founds(other));

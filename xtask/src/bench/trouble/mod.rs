@@ -58,7 +58,7 @@ pub(crate) struct AvailabilityArgs {
     /// Elections that sessions of their own hold meanwhile, ten on each
     #[arg(long, default_value_t = 500)]
     held: u32,
-    /// Sessions that win an election and give it up meanwhile, over and over
+    /// Sessions that win an election and give it up meanwhile, each 20 times a second
     #[arg(long, default_value_t = 4)]
     changing: u32,
     /// Build the other work without optimisation: quicker to begin
@@ -67,6 +67,9 @@ pub(crate) struct AvailabilityArgs {
     /// Print the plan as JSON and do nothing
     #[arg(long)]
     plan: bool,
+    /// The founding nodes, which vote, schedule their threads in real time
+    #[arg(long)]
+    realtime: bool,
     /// Print the report as JSON instead of text
     #[arg(long)]
     json: bool,
@@ -91,7 +94,7 @@ pub(crate) fn availability(args: &AvailabilityArgs) -> Outcome {
     let has_load = args.held + args.changing > 0;
     let worker = if has_load { Some(load::build(!args.unoptimised)?) } else { None };
     let before = load_average();
-    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL)?;
+    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL, args.realtime)?;
     form(&mut fleet, args.nodes as usize, JOIN_AT_ONCE)?;
     let start =
         |worker: PathBuf| load::Work::start(&worker, &fleet.url(), args.held, args.changing, TTL);
@@ -126,6 +129,7 @@ pub(crate) fn availability(args: &AvailabilityArgs) -> Outcome {
         actions: args.actions,
         skipped: played.skipped,
         ttl_ms: TTL.as_secs_f64() * 1000.0,
+        realtime: args.realtime,
         span: (from, to),
         done: played.done,
         strict: judge(entries, from, to, rules),

@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub(super) actions: usize,
     pub(super) skipped: usize,
     pub(super) ttl_ms: f64,
+    /// The founding nodes' threads were scheduled in real time.
+    pub(super) realtime: bool,
     /// Nanoseconds of the clock when it began and ended.
     pub(super) span: (u64, u64),
     pub(super) done: Vec<Done>,
@@ -43,6 +45,11 @@ struct Cause {
     total_ms: f64,
     longest_ms: f64,
     leaderless_ms: f64,
+}
+
+/// How the founding nodes' threads were scheduled, when that was not as usual.
+pub(super) fn scheduling(realtime: bool) -> &'static str {
+    if realtime { ", founding nodes in real time" } else { "" }
 }
 
 /// What was done last before a gap, in words.
@@ -75,8 +82,12 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let seconds = millis(self.span.1 - self.span.0) / 1000.0;
         let mut text = format!(
-            "availability: {} nodes, {} actions in {seconds:.0} s (seed {}), ttl {} ms\n",
-            self.nodes, self.actions, self.seed, self.ttl_ms
+            "availability: {} nodes, {} actions in {seconds:.0} s (seed {}), ttl {} ms{}\n",
+            self.nodes,
+            self.actions,
+            self.seed,
+            self.ttl_ms,
+            scheduling(self.realtime)
         );
         let holds = if self.strict.availability() >= ASKED { "holds " } else { "MISSED" };
         text += &format!(
@@ -210,6 +221,7 @@ impl Report {
             "actions": self.actions,
             "skipped": self.skipped,
             "ttl_ms": self.ttl_ms,
+            "realtime": self.realtime,
             "seconds": millis(self.span.1 - self.span.0) / 1000.0,
             "began_mono_ns": self.span.0,
             "availability": self.strict.availability(),

@@ -13,7 +13,7 @@ use super::journal::{Entry, What};
 use super::judge::{Rules, Verdict, judge};
 use super::plan::Kind;
 use super::play::Done;
-use super::report::{millis, percent};
+use super::report::{millis, percent, scheduling};
 use super::{JOINS_WITHIN, PER_SECOND, TTL, curve, directory, nanos, program, timeline, write};
 use crate::bench::ours::{cpu_ns, kilobytes};
 use crate::bench::process::now;
@@ -33,6 +33,9 @@ pub(crate) struct StormArgs {
     /// Members that are started again at the same time; voters always one by one
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     at_once: u32,
+    /// The founding nodes, which vote, schedule their threads in real time
+    #[arg(long)]
+    realtime: bool,
     /// Print the report as JSON instead of text
     #[arg(long)]
     json: bool,
@@ -79,7 +82,7 @@ pub(crate) fn storm(args: &StormArgs) -> Outcome {
     let out = directory(args.out.as_deref(), "storm")?;
     let program = program(args.tenure.as_deref())?;
     let before = load_average();
-    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL)?;
+    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL, args.realtime)?;
     let nodes = args.nodes as usize;
     super::form(&mut fleet, VOTERS, VOTERS)?;
     let (joined, storm) = measured(&mut fleet, |fleet| join(fleet, nodes))?;
@@ -104,13 +107,14 @@ pub(crate) fn storm(args: &StormArgs) -> Outcome {
         "nodes": nodes,
         "at_once": args.at_once,
         "ttl_ms": TTL.as_secs_f64() * 1000.0,
+        "realtime": args.realtime,
         "storm": storm,
         "rolling": rolling,
         "load_average": [before, load_average()],
     });
     let json = serde_json::to_string_pretty(&report).unwrap_or_default();
     write(&out, "storm.json", &json)?;
-    println!("{}", if args.json { json } else { text(nodes, args.at_once, &storm, &rolling) });
+    println!("{}", if args.json { json } else { text(args, &storm, &rolling) });
     eprintln!("report and pictures: {}", out.display());
     Ok(())
 }
@@ -280,8 +284,10 @@ impl Measured {
     }
 }
 
-fn text(nodes: usize, at_once: u32, storm: &Phase, rolling: &Phase) -> String {
-    let mut text = format!("storm: {nodes} nodes on this machine, ttl {} s\n", TTL.as_secs());
+fn text(args: &StormArgs, storm: &Phase, rolling: &Phase) -> String {
+    let (nodes, at_once) = (args.nodes as usize, args.at_once);
+    let (ttl, how) = (TTL.as_secs(), scheduling(args.realtime));
+    let mut text = format!("storm: {nodes} nodes on this machine, ttl {ttl} s{how}\n");
     let titles = [
         format!("{} members join {VOTERS} running voters at once", nodes - VOTERS),
         format!("every node stopped and started again, members {at_once} at a time"),

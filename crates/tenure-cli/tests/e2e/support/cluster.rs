@@ -71,6 +71,11 @@ impl Plan {
         Self { nodes, ttl, campaign: true, links: false, zones: 0, more: Vec::new() }
     }
 
+    /// With another ttl.
+    pub(crate) fn with_ttl(self, ttl: Duration) -> Self {
+        Self { ttl, ..self }
+    }
+
     /// The nodes themselves do not contend.
     pub(crate) fn without_candidates(self) -> Self {
         Self { campaign: false, ..self }
