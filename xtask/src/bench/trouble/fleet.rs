@@ -47,8 +47,9 @@ pub(super) struct Fleet {
     program: PathBuf,
     dir: PathBuf,
     ttl: Duration,
-    /// Founders schedule their threads in real time.
-    realtime: bool,
+    /// More arguments for every node, and for the founders.
+    pub(super) more: Vec<String>,
+    pub(super) more_for_founders: Vec<String>,
     /// Where each node listens, also while it is down; not those that were removed.
     addresses: BTreeMap<String, String>,
     founders: Vec<String>,
@@ -65,7 +66,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Nothing runs yet. `dir` is emptied; data and logs go there.
-    pub(super) fn new(program: &Path, dir: &Path, ttl: Duration, realtime: bool) -> Outcome<Self> {
+    pub(super) fn new(program: &Path, dir: &Path, ttl: Duration) -> Outcome<Self> {
         let _ = std::fs::remove_dir_all(dir);
         std::fs::create_dir_all(dir).map_err(|why| {
             Failure::new(format!("cannot create {}", dir.display()), why, "choose another --out")
@@ -75,7 +76,8 @@ impl Fleet {
             program: program.to_path_buf(),
             dir: dir.to_path_buf(),
             ttl,
-            realtime,
+            more: Vec::new(),
+            more_for_founders: Vec::new(),
             addresses: BTreeMap::new(),
             founders: Vec::new(),
             peers: String::new(),
@@ -173,10 +175,11 @@ impl Fleet {
             String::from("--lease-events"),
             format!("--die-with-parent={}", std::process::id()),
         ];
+        arguments.extend(self.more.iter().cloned());
         let founds = |node: &str| self.founders.iter().any(|founder| founder == node);
         if founds(node) {
             arguments.push(format!("--peers={}", self.peers));
-            arguments.extend(self.realtime.then(|| String::from("--realtime")));
+            arguments.extend(self.more_for_founders.iter().cloned());
         } else {
             let others = self.addresses.iter().filter(|(other, _)| *other != node);
             let (first, later): (Vec<_>, Vec<_>) = others.partition(|(other, _)| founds(other));

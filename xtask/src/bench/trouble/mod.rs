@@ -70,6 +70,9 @@ pub(crate) struct AvailabilityArgs {
     /// The founding nodes, which vote, schedule their threads in real time
     #[arg(long)]
     realtime: bool,
+    /// More arguments for every node: --with "--election-timeout=50ms..500ms"
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    with: String,
     /// Print the report as JSON instead of text
     #[arg(long)]
     json: bool,
@@ -94,7 +97,9 @@ pub(crate) fn availability(args: &AvailabilityArgs) -> Outcome {
     let has_load = args.held + args.changing > 0;
     let worker = if has_load { Some(load::build(!args.unoptimised)?) } else { None };
     let before = load_average();
-    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL, args.realtime)?;
+    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL)?;
+    fleet.more = args.with.split_whitespace().map(str::to_owned).collect();
+    fleet.more_for_founders = realtime(args.realtime);
     form(&mut fleet, args.nodes as usize, JOIN_AT_ONCE)?;
     let start =
         |worker: PathBuf| load::Work::start(&worker, &fleet.url(), args.held, args.changing, TTL);
@@ -129,7 +134,7 @@ pub(crate) fn availability(args: &AvailabilityArgs) -> Outcome {
         actions: args.actions,
         skipped: played.skipped,
         ttl_ms: TTL.as_secs_f64() * 1000.0,
-        realtime: args.realtime,
+        settings: report::settings(args.realtime, &args.with),
         span: (from, to),
         done: played.done,
         strict: judge(entries, from, to, rules),
@@ -150,6 +155,11 @@ pub(crate) fn availability(args: &AvailabilityArgs) -> Outcome {
     println!("{}", if args.json { report.json() } else { report.text() });
     eprintln!("report and picture: {}", out.display());
     Ok(())
+}
+
+/// What the founding nodes are told besides.
+fn realtime(wanted: bool) -> Vec<String> {
+    wanted.then(|| String::from("--realtime")).into_iter().collect()
 }
 
 /// Brings up a cluster of this size, so many at once.

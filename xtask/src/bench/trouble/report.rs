@@ -24,8 +24,8 @@ pub(super) struct Report {
     pub(super) actions: usize,
     pub(super) skipped: usize,
     pub(super) ttl_ms: f64,
-    /// The founding nodes' threads were scheduled in real time.
-    pub(super) realtime: bool,
+    /// What was not as usual.
+    pub(super) settings: String,
     /// Nanoseconds of the clock when it began and ended.
     pub(super) span: (u64, u64),
     pub(super) done: Vec<Done>,
@@ -47,9 +47,11 @@ struct Cause {
     leaderless_ms: f64,
 }
 
-/// How the founding nodes' threads were scheduled, when that was not as usual.
-pub(super) fn scheduling(realtime: bool) -> &'static str {
-    if realtime { ", founding nodes in real time" } else { "" }
+/// What was not as usual, for the end of a headline.
+pub(super) fn settings(realtime: bool, more: &str) -> String {
+    let realtime = if realtime { ", founding nodes in real time" } else { "" };
+    let more = if more.is_empty() { String::new() } else { format!(", with {more}") };
+    format!("{realtime}{more}")
 }
 
 /// What was done last before a gap, in words.
@@ -83,11 +85,7 @@ impl Report {
         let seconds = millis(self.span.1 - self.span.0) / 1000.0;
         let mut text = format!(
             "availability: {} nodes, {} actions in {seconds:.0} s (seed {}), ttl {} ms{}\n",
-            self.nodes,
-            self.actions,
-            self.seed,
-            self.ttl_ms,
-            scheduling(self.realtime)
+            self.nodes, self.actions, self.seed, self.ttl_ms, self.settings
         );
         let holds = if self.strict.availability() >= ASKED { "holds " } else { "MISSED" };
         text += &format!(
@@ -221,7 +219,7 @@ impl Report {
             "actions": self.actions,
             "skipped": self.skipped,
             "ttl_ms": self.ttl_ms,
-            "realtime": self.realtime,
+            "settings": self.settings,
             "seconds": millis(self.span.1 - self.span.0) / 1000.0,
             "began_mono_ns": self.span.0,
             "availability": self.strict.availability(),

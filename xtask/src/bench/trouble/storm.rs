@@ -13,7 +13,7 @@ use super::journal::{Entry, What};
 use super::judge::{Rules, Verdict, judge};
 use super::plan::Kind;
 use super::play::Done;
-use super::report::{millis, percent, scheduling};
+use super::report::{millis, percent, settings};
 use super::{JOINS_WITHIN, PER_SECOND, TTL, curve, directory, nanos, program, timeline, write};
 use crate::bench::ours::{cpu_ns, kilobytes};
 use crate::bench::process::now;
@@ -82,7 +82,8 @@ pub(crate) fn storm(args: &StormArgs) -> Outcome {
     let out = directory(args.out.as_deref(), "storm")?;
     let program = program(args.tenure.as_deref())?;
     let before = load_average();
-    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL, args.realtime)?;
+    let mut fleet = Fleet::new(&program, &out.join("nodes"), TTL)?;
+    fleet.more_for_founders = super::realtime(args.realtime);
     let nodes = args.nodes as usize;
     super::form(&mut fleet, VOTERS, VOTERS)?;
     let (joined, storm) = measured(&mut fleet, |fleet| join(fleet, nodes))?;
@@ -286,7 +287,7 @@ impl Measured {
 
 fn text(args: &StormArgs, storm: &Phase, rolling: &Phase) -> String {
     let (nodes, at_once) = (args.nodes as usize, args.at_once);
-    let (ttl, how) = (TTL.as_secs(), scheduling(args.realtime));
+    let (ttl, how) = (TTL.as_secs(), settings(args.realtime, ""));
     let mut text = format!("storm: {nodes} nodes on this machine, ttl {ttl} s{how}\n");
     let titles = [
         format!("{} members join {VOTERS} running voters at once", nodes - VOTERS),
