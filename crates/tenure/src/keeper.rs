@@ -153,6 +153,9 @@ struct Keeper {
     closed: bool,
 }
 
+/// News taken in before what follows from them is carried out.
+const BURST: usize = 64;
+
 /// Longest wait for the store to hear that everything is left.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -261,7 +264,10 @@ impl Keeper {
             let wait = deadline.min().map(|deadline| deadline.since(now));
             tokio::select! {
                 biased;
-                news = self.line.next() => self.on_news(news),
+                news = self.line.next() => {
+                    self.on_news(news);
+                    self.take_in_what_came_with_it();
+                }
                 // When every handle is gone, nobody can be leading any more.
                 order = orders.recv() => self.on_order(order.unwrap_or(Order::Close)),
                 () = sleep(wait) => {}
@@ -275,6 +281,16 @@ impl Keeper {
             match tokio::time::timeout_at(patience, self.line.next()).await {
                 Ok(_) => {}
                 Err(_) => break,
+            }
+        }
+    }
+
+    /// A thousand grants come together: what follows from them is carried out together.
+    fn take_in_what_came_with_it(&mut self) {
+        for _ in 0..BURST {
+            match self.line.next_now() {
+                Some(news) => self.on_news(news),
+                None => return,
             }
         }
     }

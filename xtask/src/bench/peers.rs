@@ -27,7 +27,7 @@ pub(crate) struct PeersArgs {
     #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// Elections held on four sessions, for what a grant and a renewal cost; none with 0
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 2000)]
     elections: u32,
     /// Length of their leases, in milliseconds; whole seconds, for etcd
     #[arg(long, default_value_t = 4000)]

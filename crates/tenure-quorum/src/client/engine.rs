@@ -201,7 +201,7 @@ impl Engine {
             route.succeeded(about.cluster);
             tracing::debug!(node = %about.name, local = about.local, "connected");
             let event = ClientEvent::Connected(about.clone());
-            self.tell_raw(&event);
+            self.tell_raw(event);
         }
         let to = line.to.clone();
         self.phase = Phase::Up(line);
@@ -230,7 +230,7 @@ impl Engine {
             if let Some(first) = self.first.take() {
                 let _ = first.send(Err(error));
             }
-            self.tell_raw(&ClientEvent::Refused { why });
+            self.tell_raw(ClientEvent::Refused { why });
         }
     }
 
@@ -239,7 +239,7 @@ impl Engine {
         self.shared.detach();
         self.shared.set_why(&why);
         self.pending.disconnected(&why);
-        self.tell_raw(&ClientEvent::Disconnected { why: why.clone() });
+        self.tell_raw(ClientEvent::Disconnected { why: why.clone() });
         self.lost_why = why;
         self.phase = match &mut self.route {
             Some(route) => Phase::Dialling(Box::pin(route.attempt())),
@@ -263,12 +263,12 @@ impl Engine {
             NodeFrame::Answer { number, reply } if number >= OWN_NUMBERS => {
                 self.pending.answered(number, reply);
             }
-            NodeFrame::Answer { .. } => self.tell_raw(&ClientEvent::Frame(frame)),
+            NodeFrame::Answer { .. } => self.tell_raw(ClientEvent::Frame(frame)),
             NodeFrame::Push(ref push) => {
                 for following in &mut self.following {
                     following.on_push(push);
                 }
-                self.tell_raw(&ClientEvent::Frame(frame));
+                self.tell_raw(ClientEvent::Frame(frame));
             }
         }
     }
@@ -282,13 +282,18 @@ impl Engine {
     }
 
     /// A reader that keeps its channel full is let go of: its channel ends.
-    fn tell_raw(&mut self, event: &ClientEvent) {
-        self.raw.retain(|sender| match sender.try_send(event.clone()) {
-            Ok(()) => true,
-            Err(TrySendError::Closed(_)) => false,
-            Err(TrySendError::Full(_)) => {
-                tracing::warn!("a reader of raw frames is too slow: it gets no more");
-                false
+    fn tell_raw(&mut self, event: ClientEvent) {
+        // As a rule there is one reader, and a hundred thousand frames need no copies.
+        let mut copies = std::iter::repeat_n(event, self.raw.len());
+        self.raw.retain(|sender| {
+            let Some(event) = copies.next() else { return true };
+            match sender.try_send(event) {
+                Ok(()) => true,
+                Err(TrySendError::Closed(_)) => false,
+                Err(TrySendError::Full(_)) => {
+                    tracing::warn!("a reader of raw frames is too slow: it gets no more");
+                    false
+                }
             }
         });
     }

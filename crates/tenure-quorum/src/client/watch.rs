@@ -167,8 +167,9 @@ impl Following {
                 return;
             }
         }
-        let remembered = Push { events: Vec::new(), ..push.clone() };
-        self.known.insert(push.election.clone(), (remembered, Instant::now()));
+        let events = std::mem::take(&mut push.events);
+        self.known.insert(push.election.clone(), (push.clone(), Instant::now()));
+        push.events = events;
         self.queue.put(push);
     }
 

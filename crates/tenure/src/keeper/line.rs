@@ -35,6 +35,15 @@ impl Line {
         either!(self, line => line.next().await)
     }
 
+    /// What has arrived already, if anything has; whether it is news or not.
+    pub(super) fn next_now(&mut self) -> Option<Option<News>> {
+        match self {
+            #[cfg(feature = "quorum")]
+            Self::Quorum(line) => line.next_now(),
+            Self::Store(_) => None,
+        }
+    }
+
     /// A command, until it is answered.
     pub(super) fn ask(&mut self, request: RequestId, command: Command, now: Moment) {
         either!(self, line => line.ask(request, command, now));

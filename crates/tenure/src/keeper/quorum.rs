@@ -64,20 +64,7 @@ impl QuorumLine {
     /// The next news. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<News> {
         match self.events.recv().await {
-            Some(ClientEvent::Frame(frame)) => self.on_frame(frame),
-            Some(ClientEvent::Connected(_)) => {
-                self.begin_again();
-                None
-            }
-            Some(ClientEvent::Disconnected { why }) => {
-                tracing::debug!(%why, "connection lost");
-                self.posted.clear();
-                None
-            }
-            Some(ClientEvent::Refused { why }) => {
-                tracing::warn!(%why, "no node takes this process");
-                None
-            }
+            Some(event) => self.on_event(event),
             None => {
                 // Too slow a reader is let go of; what was missed is asked for again.
                 tokio::time::sleep(RETRY).await;
@@ -86,6 +73,25 @@ impl QuorumLine {
                 None
             }
         }
+    }
+
+    /// What has arrived already, if anything has.
+    pub(super) fn next_now(&mut self) -> Option<Option<News>> {
+        let event = self.events.try_recv().ok()?;
+        Some(self.on_event(event))
+    }
+
+    fn on_event(&mut self, event: ClientEvent) -> Option<News> {
+        match event {
+            ClientEvent::Frame(frame) => return self.on_frame(frame),
+            ClientEvent::Connected(_) => self.begin_again(),
+            ClientEvent::Disconnected { why } => {
+                tracing::debug!(%why, "connection lost");
+                self.posted.clear();
+            }
+            ClientEvent::Refused { why } => tracing::warn!(%why, "no node takes this process"),
+        }
+        None
     }
 
     fn on_frame(&mut self, frame: NodeFrame) -> Option<News> {
