@@ -40,9 +40,9 @@ const EXITS: [(&str, &str); 10] = [
 #[derive(Debug, Clone, Args)]
 #[command(after_help = epilogue_of(
     &[
-        ("tenure run nightly -- ./job --all", "one of all on this machine"),
+        ("tenure run nightly -- ./job --all", "one of all that this user runs on this machine"),
         ("tenure run billing --url tenure://10.0.0.1:7400,10.0.0.2:7400 -- ./worker", ""),
-        ("tenure run billing --peers a=10.0.0.1:7400,b=10.0.0.2:7400,c=10.0.0.3:7400 -- ./worker",
+        ("tenure run billing --peers a=10.0.0.1:7400,b=10.0.0.2:7400,c=10.0.0.3:7400 --insecure-listen -- ./worker",
          ""),
         ("tenure run cron --no-wait -E 0 -- ./rotate", "somebody else does it: fine"),
         ("tenure run rotate --once-per 1h -- ./rotate", "from cron, on every host: one runs it"),
@@ -67,7 +67,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = epilogue_of(
     &[
-        ("tenure lock backup -- rsync -a src dst", "one at a time on this machine"),
+        ("tenure lock backup -- rsync -a src dst", "one at a time, of this user, on this machine"),
         ("tenure lock backup -n -E 0 -- ./backup", "or not at all"),
         ("tenure lock gpu --slots 2 -- ./train", "two at a time"),
     ],
@@ -146,8 +146,8 @@ pub(crate) struct Who {
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = args::duration,
           requires = "partitions")]
     pub(crate) settle: Duration,
-    /// Run at most once for each SLOT: a length of time (1h: the UTC hour in which this started),
-    /// or a name, later ones being higher as text (2026-11-21)
+    /// Run at most once for each SLOT: a length of time (1h, 1d: the UTC hour or day in which this
+    /// started), or a name, later ones being higher as text (2026-11-21)
     #[arg(long, value_name = "SLOT", value_parser = run::once_per)]
     pub(crate) once_per: Option<run::OncePer>,
 }

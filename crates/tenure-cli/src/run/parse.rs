@@ -72,16 +72,38 @@ impl OncePer {
     }
 }
 
-/// A length of time, or a name.
+/// A length of time, or a name. What looks like a length and is none is refused: taken for a name,
+/// it would run once and never again.
 pub(crate) fn once_per(text: &str) -> Result<OncePer, String> {
-    if let Ok(length) = args::some_time(text) {
-        return Ok(OncePer::Period(length));
+    if let Some(length) = period(text) {
+        let shortest = Duration::from_secs(1);
+        let too_short = || format!("{text:?} is too short: a slot has a second at least");
+        return if length < shortest { Err(too_short()) } else { Ok(OncePer::Period(length)) };
+    }
+    let letters = text.trim_start_matches(|it: char| it.is_ascii_digit() || it == '.');
+    let digits = text.len() - letters.len();
+    // Eight digits alone are a date.
+    let is_name = digits == 0 || (letters.is_empty() && digits >= 8);
+    if !is_name && letters.chars().all(|it| it.is_ascii_alphabetic()) {
+        return Err(format!(
+            "{text:?} is no length of time: give one like 30m, 1h, 1d or 1w, or a name that is more \
+             than a number and letters, like 2026-11-21"
+        ));
     }
     match Value::new(text) {
         Ok(name) if text.trim() == text && !text.is_empty() => Ok(OncePer::Name(name)),
         Ok(_) => Err(String::from("a slot needs a name, like 2026-11-21, or a length, like 1h")),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// A length of time; days and weeks have no other length in UTC than so many hours.
+fn period(text: &str) -> Option<Duration> {
+    let long = [("d", 24), ("w", 7 * 24)].into_iter().find_map(|(unit, hours)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_secs(number.checked_mul(hours * 3600)?))
+    });
+    long.or_else(|| args::duration(text).ok())
 }
 
 /// Whose variables are set, too.
@@ -236,6 +258,15 @@ mod tests {
         let name = once_per("2026-11-21").unwrap();
         assert_eq!(name.slot(WallTime::from_micros(7)).as_str(), "2026-11-21");
         assert!(once_per("").is_err() && once_per("a\nb").is_err() && once_per(" a").is_err());
+        // Taken for names, as they once were, they would run their command once for ever.
+        let hours = |hours: u64| OncePer::Period(Duration::from_secs(hours * 3600));
+        assert_eq!((once_per("1d"), once_per("2w")), (Ok(hours(24)), Ok(hours(2 * 7 * 24))));
+        for wrong in ["1day", "1H", "60", "0s", "1ms", "1.5x", "99999999999999999999d"] {
+            assert!(once_per(wrong).is_err(), "{wrong}");
+        }
+        for name in ["v2", "20261121", "2026-11"] {
+            assert!(matches!(once_per(name), Ok(OncePer::Name(_))), "{name}");
+        }
     }
 
     #[test]

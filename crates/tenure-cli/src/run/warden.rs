@@ -35,7 +35,7 @@ use super::{
     vigil::{Clocks, Renewals},
 };
 use crate::{
-    error::{Failure, Outcome},
+    error::{Exit, Failure, Outcome},
     output::Output,
 };
 
@@ -87,6 +87,14 @@ pub(crate) fn run(settings: Settings, output: Output) -> Outcome<u8> {
     warden.report.finish();
     if let (FAILED, Some(failure)) = (code, warden.failure.take()) {
         output.failure(&failure);
+    } else if code == warden.settings.options.time.conflict_exit_code && !warden.connected {
+        // Somebody else who leads is no error; that nobody could be asked is worth a word.
+        output.failure(&Failure::new(
+            Exit::Unavailable,
+            "not elected in time",
+            format!("{} was not reached", warden.settings.store.describe()),
+            "check --url and whether it runs, or allow more time with --wait",
+        ));
     }
     Ok(code)
 }

@@ -13,6 +13,7 @@ use crate::support::{
     cluster::Plan,
     ports::free_address,
     process::{Other, Process, program},
+    tenure,
     wrapper::{FAST, MEEK, Wrapper, make_executable},
 };
 
@@ -167,7 +168,7 @@ fn a_slot_is_run_once_whoever_leads() {
     for url in [cluster.url(), format!("file://{}", dir.display())] {
         let run = |slot: &str| {
             let words = format!("run once --url {url} {FAST} --events-fd 2 --once-per {slot}");
-            crate::support::tenure(&words).arg("--").arg("printenv").arg("TENURE_SLOT").run()
+            tenure(&words).arg("--").arg("printenv").arg("TENURE_SLOT").run()
         };
         let ran = |slot: &str| run(slot).expect(0).out;
         assert_eq!(ran("2026-11-21"), "2026-11-21\n");
@@ -216,7 +217,7 @@ fn a_higher_priority_takes_the_place_of_a_lower_one() {
         wrapper.process.ask_to_stop(Signal::TERM);
     }
     let file = format!("run x --url file://{}/x --preempt -- true", cluster.path().display());
-    crate::support::tenure(&file).run().expect(125).explains(&["--preempt", "priorities"]);
+    tenure(&file).run().expect(125).explains(&["--preempt", "priorities"]);
 }
 
 #[test]
@@ -270,4 +271,10 @@ fn what_cannot_be_killed_in_time_raises_the_alarm() {
     assert!(runs, "the test wants a command that cannot be killed");
     assert_eq!(ended.event, "safety_alarm");
     assert_eq!(wrapper.exit_code(), 122);
+}
+
+#[test]
+fn whoever_waited_for_a_store_that_is_not_there_is_told_so() {
+    let call = tenure(&format!("run {DEMO} --wait 1s -- true")).url("tenure://127.0.0.1:1").run();
+    call.expect(124).explains(&["not elected in time", "was not reached", "--url"]);
 }
