@@ -285,12 +285,18 @@ impl Keeper {
         }
     }
 
-    /// A thousand grants come together: what follows from them is carried out together.
+    /// A thousand grants come together: what follows from them is carried out together. Only words
+    /// about elections: a renewal that is acknowledged lengthens the belief in every tenure, and
+    /// before that whoever has just lost one must have been told.
     fn take_in_what_came_with_it(&mut self) {
         for _ in 0..BURST {
             match self.line.next_now() {
-                Some(news) => self.on_news(news),
                 None => return,
+                Some(news @ (None | Some(News::Seen(_)))) => self.on_news(news),
+                Some(news) => {
+                    self.act();
+                    return self.on_news(news);
+                }
             }
         }
     }
