@@ -57,7 +57,7 @@ kinds! {
     Reset = "connection reset",
     /// Words of an old connection were read after those of a newer one.
     Overtaken = "old connection read late",
-    /// A node was killed.
+    /// A node was killed, or, one time in four, asked to end.
     NodeKilled = "node killed",
     /// A host lost power.
     PowerLost = "host lost power",

@@ -58,7 +58,8 @@ pub struct NodeConfig {
     /// Whether processes on this machine are watched for their death by pidfd.
     pub local_proof: bool,
     /// What the node's thread does first: ask the kernel to schedule it in real time, say. The
-    /// thread that writes the log inherits it, and nothing else.
+    /// threads that it starts inherit it: the one that writes the log, and those that look up
+    /// names and make room on the disk.
     pub on_thread_start: Option<fn() -> std::io::Result<()>>,
 }
 

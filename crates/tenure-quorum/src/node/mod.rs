@@ -150,7 +150,8 @@ impl Node {
         here
     }
 
-    /// Stops the node and waits for its last write.
+    /// Stops the node and waits for its last write. One that leads the quorum hands it over first,
+    /// which takes an election timeout at most.
     pub fn stop(mut self) {
         self.shut_down();
     }

@@ -108,7 +108,7 @@ pub(crate) fn storm(args: &StormArgs) -> Outcome {
         "nodes": nodes,
         "at_once": args.at_once,
         "ttl_ms": TTL.as_secs_f64() * 1000.0,
-        "realtime": args.realtime,
+        "settings": settings(args.realtime, ""),
         "storm": storm,
         "rolling": rolling,
         "load_average": [before, load_average()],

@@ -24,6 +24,16 @@ fn hand_over(cluster: &mut Cluster, number: u64) {
     cluster.deliver();
 }
 
+/// The same; the leader has told its heir, and nothing arrives at anybody else any more, though
+/// connections stay.
+fn five_and_an_unanswered_word() -> (Cluster, u64) {
+    let (mut cluster, first) = five();
+    cluster.deaf.extend((1..=5).filter(|number| *number != first).map(id));
+    hand_over(&mut cluster, first);
+    assert!(cluster.ready_to_end.is_empty(), "it waits");
+    (cluster, first)
+}
+
 #[test]
 fn a_leader_that_ends_is_succeeded_before_it_is_gone() {
     let (mut cluster, first) = five();
@@ -55,21 +65,14 @@ fn without_a_quorum_to_elect_another_it_may_end_at_once() {
 
 #[test]
 fn an_heir_that_hears_nothing_is_waited_for_no_longer_than_an_election_timeout() {
-    let (mut cluster, first) = five();
-    // The connections stay as they are, and nothing arrives any more.
-    cluster.deaf.extend((1..=5).filter(|number| *number != first).map(id));
-    hand_over(&mut cluster, first);
-    assert!(cluster.ready_to_end.is_empty(), "it has told its heir, and waits");
+    let (mut cluster, first) = five_and_an_unanswered_word();
     cluster.run(500);
     assert_eq!(cluster.ready_to_end, BTreeSet::from([id(first)]));
 }
 
 #[test]
 fn when_the_heir_dies_another_is_asked() {
-    let (mut cluster, first) = five();
-    cluster.deaf.extend((1..=5).filter(|number| *number != first).map(id));
-    hand_over(&mut cluster, first);
-    assert!(cluster.ready_to_end.is_empty());
+    let (mut cluster, first) = five_and_an_unanswered_word();
     let heir =
         cluster.replicas[&id(first)].hand_over.as_ref().and_then(|it| it.to).expect("an heir");
     cluster.deaf.clear();
